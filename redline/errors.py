@@ -1,0 +1,123 @@
+"""Every way Redline can fail, one class each, and the exit code it ends with.
+
+RedlineError
+├── UsageError                2   wrong command line
+│   └── ContentError          2   a TOML or JSON file says something Redline cannot accept
+├── InvalidMeasurementError   4   measured, but the measurement is evidence of nothing
+└── InfrastructureError       5   Redline could not do its work
+    ├── BuildError            5   a build could not be resolved, verified or installed
+    ├── DeployError           5   the server did not come up or did not stay up
+    │   ├── ServerExitedError      it ended before it was ready
+    │   ├── ServerNotReadyError    it lived but did not answer a completion in time
+    │   ├── ServerDiedError        it ended while it was being measured
+    │   ├── PortTakenError         the port asked for is in use
+    │   └── OutOfMemoryError       the host or the KV cache ran out of memory
+    ├── LoadError             5   the load generator itself failed
+    ├── StoreError            5   a trial or the database could not be read or written
+    │   └── StoreBusyError        another process holds the database
+    └── RunnerBusyError       5   another measurement holds this machine
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class ExitCode(enum.IntEnum):
+    """What a `redline` command ends with. Five outcomes of a judgement never collapse into one."""
+
+    NO_WORSE = 0
+    REGRESSED = 1
+    USAGE = 2
+    INCONCLUSIVE = 3
+    INVALID = 4
+    INFRASTRUCTURE = 5
+    NO_BASELINE = 6
+
+
+class RedlineError(Exception):
+    """The base of all: what was expected, what was found, what to do next."""
+
+    exit_code: ExitCode = ExitCode.INFRASTRUCTURE
+
+    def __init__(self, problem: str, *, expected: str = "", found: str = "", next_step: str = "") -> None:
+        self.problem = problem
+        self.expected = expected
+        self.found = found
+        self.next_step = next_step
+        super().__init__(problem)
+
+    def __str__(self) -> str:
+        lines = [self.problem]
+        for label, text in (
+            ("expected", self.expected),
+            ("found", self.found),
+            ("next step", self.next_step),
+        ):
+            if text:
+                lines.append(f"  {label}: {text}")
+        return "\n".join(lines)
+
+
+class UsageError(RedlineError):
+    """The command line asks for something that does not exist or does not fit together."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ContentError(UsageError):
+    """A content file (scenario, recipe, runner class, policy, baseline) is wrong: names file and key."""
+
+
+class InvalidMeasurementError(RedlineError):
+    """Something was measured, but a validity rule says it is evidence of nothing."""
+
+    exit_code = ExitCode.INVALID
+
+
+class InfrastructureError(RedlineError):
+    """Redline could not do its work; nothing is said about the build."""
+
+
+class BuildError(InfrastructureError):
+    """A build could not be resolved, verified or installed."""
+
+
+class DeployError(InfrastructureError):
+    """The server did not come up or did not stay up."""
+
+
+class ServerExitedError(DeployError):
+    """The server ended before it was ready."""
+
+
+class ServerNotReadyError(DeployError):
+    """The server lived but answered no completion within its bound."""
+
+
+class ServerDiedError(DeployError):
+    """The server ended while it was being measured."""
+
+
+class PortTakenError(DeployError):
+    """The port that was asked for is in use."""
+
+
+class OutOfMemoryError(DeployError):
+    """The host or the server's KV cache ran out of memory."""
+
+
+class LoadError(InfrastructureError):
+    """The load generator itself failed."""
+
+
+class StoreError(InfrastructureError):
+    """A trial or the database could not be read or written."""
+
+
+class StoreBusyError(StoreError):
+    """Another process holds the database."""
+
+
+class RunnerBusyError(InfrastructureError):
+    """Another measurement holds this machine."""

