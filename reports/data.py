@@ -1,0 +1,126 @@
+"""What a report is made of. Frozen values, filled by the flows; nothing here reads a clock or a file."""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from redline.model import (
+    Arm,
+    RunnerFingerprint,
+    Sample,
+    SystemUnderTest,
+    Trial,
+    TrialStatus,
+    ValidityReading,
+    Verdict,
+    require,
+)
+
+
+class ReportKind(enum.StrEnum):
+    """What was asked for: one measurement against a stored baseline, or both arms measured now."""
+
+    RUN = "run"
+    GATE = "gate"
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioSection:
+    """One scenario of the report.
+
+    Its rows come from the verdict's comparisons of this scenario. `samples` are the candidate's readings:
+    a metric that has a sample but no comparison is shown with the candidate's values alone.
+    """
+
+    name: str
+    description: str
+    scenario_hash: str
+    trial_counts: tuple[tuple[Arm, int], ...]
+    samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrialValidity:
+    """Every validity rule of one trial with its reading, kept or broken."""
+
+    arm: Arm
+    scenario: str
+    trial_id: str
+    status: TrialStatus
+    readings: tuple[ValidityReading, ...]
+    detail: str = ""
+
+    @property
+    def broken(self) -> tuple[ValidityReading, ...]:
+        """The rules that were broken, in order."""
+        return tuple(reading for reading in self.readings if not reading.ok)
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedRepeats:
+    """How many windows of one arm in one scenario were dropped for one reason."""
+
+    arm: Arm
+    scenario: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """One thing the reader can do now: prose without a full stop, and the command that does it if there is one."""
+
+    text: str
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """Everything a report says. `generated_at` and `started_at` are UTC labels; `duration_s` in seconds.
+
+    `baseline` is None when nothing was accepted yet, `candidate` when the build was never resolved.
+    `repeat_command` repeats exactly this; `data_location` is where the trials are kept; `error` is the text
+    of the failure of a verdict `error`, empty otherwise.
+    """
+
+    kind: ReportKind
+    verdict: Verdict
+    scenarios: tuple[ScenarioSection, ...]
+    validity: tuple[TrialValidity, ...]
+    baseline: SystemUnderTest | None
+    candidate: SystemUnderTest | None
+    fingerprint: RunnerFingerprint
+    runner_class: str
+    policy: str
+    repeat_command: str
+    generated_at: str
+    started_at: str
+    duration_s: float
+    data_location: str
+    trial_ids: tuple[str, ...] = ()
+    dropped: tuple[DroppedRepeats, ...] = ()
+    next_steps: tuple[NextStep, ...] = ()
+    error: str = ""
+
+    def __post_init__(self) -> None:
+        require(bool(self.repeat_command.strip()), "repeat_command must not be empty: a report can be repeated")
+        require(self.duration_s >= 0, "duration_s must not be negative")
+
+
+def trial_validity(trial: Trial) -> TrialValidity:
+    """What the report lists of a trial's validity."""
+    return TrialValidity(trial.arm, trial.scenario, trial.trial_id, trial.status, trial.validity, trial.detail)
+
+
+def dropped_repeats(trials: Iterable[Trial]) -> tuple[DroppedRepeats, ...]:
+    """The dropped windows of the trials, counted per arm, scenario and reason, in order of first appearance."""
+    counts = Counter(
+        (trial.arm, trial.scenario, repeat.drop_reason)
+        for trial in trials
+        for repeat in trial.repeats
+        if repeat.drop_reason
+    )
+    return tuple(DroppedRepeats(arm, scenario, reason, count) for (arm, scenario, reason), count in counts.items())

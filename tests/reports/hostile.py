@@ -1,0 +1,96 @@
+"""A report whose every outside string can be chosen: what attackers, odd names and broken logs would put there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from redline.model import (
+    Arm,
+    BuildKind,
+    BuildPin,
+    Finding,
+    Reading,
+    RunnerFingerprint,
+    Sample,
+    SystemUnderTest,
+    TrialStatus,
+    ValidityReading,
+    Verdict,
+)
+from reports.data import DroppedRepeats, NextStep, ReportData, ReportKind, ScenarioSection, TrialValidity
+from tests.reports.comparisons import ACCURACY, SPEED
+
+HOSTILE = (
+    "a|b `c` ``d`` <script>alert(1)</script> <!-- x --> @octocat #123 GH-7 [l](https://evil.example) ![i](//e.test)\n"
+    "# heading\n| t |\n|---|\n```\n</details>\x1b[31mred\x1b[0m \u202etxt.exe\u2066 *b* __u__ ~~s~~ $x$ :tada:\n"
+    "www.evil.example me@evil.example &lt; \\| \\"
+)
+
+
+def filled(fill: Callable[[str], str]) -> ReportData:
+    """A report with every part present, whose every outside string is `fill(its name)`."""
+    pin = BuildPin(
+        BuildKind.ENDPOINT,
+        fill("spec"),
+        fill("distribution"),
+        fill("version"),
+        fill("platform"),
+        fill("python_version"),
+        None,
+        "",
+        fill("url"),
+    )
+    sut = SystemUnderTest(pin, (fill("extra_arg"),), ((fill("model recipe"), fill("model")),))
+    scenario = fill("scenario")
+    speed = tuple(
+        replace(found, scenario=scenario, method=fill("method"), warnings=(fill("warning"),)) for found in SPEED[:2]
+    )
+    unknown = replace(speed[0], metric="unknown_" + fill("metric"), warnings=())
+    accuracy = replace(
+        ACCURACY,
+        scenario=scenario,
+        examples=((fill("item"), fill("expected"), fill("answer before"), fill("answer after")),),
+        warnings=(fill("accuracy warning"),),
+    )
+    rules = (
+        ValidityReading(fill("rule"), fill("reading"), fill("limit"), ok=False),
+        ValidityReading(fill("rule"), fill("reading"), fill("limit"), ok=True),
+    )
+    sample = Sample(scenario, "e2e_s_median", (Reading("e2e_s_median", 0.5, "t"),))
+    return ReportData(
+        kind=ReportKind.GATE,
+        verdict=Verdict(
+            Finding.REGRESSED,
+            fill("reason"),
+            (*speed, unknown),
+            (accuracy,),
+            (fill("evidence"),),
+            (fill("verdict warning"),),
+        ),
+        scenarios=(
+            ScenarioSection(scenario, fill("description"), fill("scenario hash"), ((Arm.BASELINE, 1),), (sample,)),
+        ),
+        validity=(TrialValidity(Arm.CANDIDATE, scenario, fill("trial"), TrialStatus.INVALID, rules, fill("detail")),),
+        baseline=sut,
+        candidate=sut,
+        fingerprint=RunnerFingerprint(
+            {"f" + fill("fact"): fill("fact value")}, {"n" + fill("note"): fill("note value")}
+        ),
+        runner_class=fill("runner class"),
+        policy=fill("policy"),
+        repeat_command=f"redline {fill('command')}",
+        generated_at=fill("generated at"),
+        started_at=fill("started at"),
+        duration_s=61.0,
+        data_location=fill("data location"),
+        trial_ids=(fill("trial"),),
+        dropped=(DroppedRepeats(Arm.BASELINE, scenario, fill("drop reason"), 1),),
+        next_steps=(NextStep(fill("step"), fill("step command")),),
+        error=fill("error"),
+    )
+
+
+def hostile() -> ReportData:
+    """Every outside string is an attack."""
+    return filled(lambda _: HOSTILE)
