@@ -18,6 +18,7 @@ from redline.model import Baseline, Offline, RandomTokens, Recipe, RunnerClass, 
 
 T = TypeVar("T")
 
+UNKNOWN_KEY = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
 ARRIVALS: dict[str, type] = {"offline": Offline, "server": Server}
 WORKLOADS: dict[str, type] = {"random-tokens": RandomTokens, "skill-tasks": SkillTasks}
 
@@ -43,7 +44,7 @@ def _known_keys(target: Any, location: tuple[int | str, ...]) -> list[str]:
 
 
 def _resolve_annotation(annotation: Any) -> Any:
-    import redline.model as model  # noqa: PLC0415 - annotations are strings there; looked up by name once
+    from redline import model  # noqa: PLC0415 - annotations are strings there; looked up by name once
 
     return getattr(model, str(annotation), None)
 
@@ -67,10 +68,11 @@ def convert(raw: Mapping[str, Any], target: type[T], source: str) -> T:
     try:
         return cast(T, adapter.validate_json(text))
     except pydantic.ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # A misspelt key is also a missing one: the misspelling is what the author must see.
+        first = min(error.errors(include_url=False), key=lambda each: each["type"] not in UNKNOWN_KEY)
         location = first["loc"]
         key = _key_path(location)
-        if first["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+        if first["type"] in UNKNOWN_KEY:
             near = _nearest(str(location[-1]), _known_keys(target, location))
             raise ContentError(
                 f"{source}: unknown key '{key}'",

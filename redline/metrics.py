@@ -165,7 +165,7 @@ _ALL = (
         "req/s",
         Better.HIGHER,
         "completed requests / (last completion - first dispatch)",
-        _per_second(lambda record: 1),
+        _per_second(lambda _: 1),
     ),
     Metric(
         "ttft_s_median",

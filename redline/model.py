@@ -184,9 +184,7 @@ class Server:
     kind: Literal["server"] = "server"
 
     def __post_init__(self) -> None:
-        require(
-            math.isfinite(self.rate_per_s) and 0 < self.rate_per_s <= 100_000, "rate_per_s must be in (0, 100000]"
-        )
+        require(math.isfinite(self.rate_per_s) and 0 < self.rate_per_s <= 100_000, "rate_per_s must be in (0, 100000]")
 
 
 Arrivals: TypeAlias = Offline | Server
@@ -339,7 +337,8 @@ class Repeat:
 
     `server_counters`: differences of the server's own `/metrics` over the window, by name;
     `foreign_cpu_share`: CPU time of the machine taken by processes that are neither the server nor the
-    client, as a share of all its CPUs. `drop_reason` is empty for a repeat that counts.
+    client, as a share of all its CPUs; None when the server's processes are not ours to see.
+    `drop_reason` is empty for a repeat that counts.
     """
 
     index: int
@@ -347,7 +346,7 @@ class Repeat:
     duration_ns: int
     records: tuple[RequestRecord, ...]
     server_counters: Mapping[str, float]
-    foreign_cpu_share: float
+    foreign_cpu_share: float | None
     steal_share: float
     client_cpu_s: float
     drop_reason: str = ""
@@ -381,20 +380,36 @@ class RunnerFingerprint:
 
 @dataclass(frozen=True, slots=True)
 class RunnerClass:
-    """Machines whose results may be compared, and what a healthy one looks like: `runners/<name>.toml`."""
+    """Machines whose results may be compared, and what a healthy one looks like: `runners/<name>.toml`.
+
+    `arms_resident_max`: how many servers may be up at once. With two, both arms of a pair are started
+    together and measured in turns, window by window, which cancels slow drifts of a shared host; one where
+    two would not fit (a GPU's memory). A repeat with more than `foreign_cpu_share_max` of the machine in
+    others' hands is dropped and measured again, at most `retry_count_max` times a trial.
+    """
 
     name: str
     description: str
     platform: str
     policy: str
+    arms_resident_max: int
     foreign_cpu_share_max: float
     retry_count_max: int
     memory_bytes_free_min: int
 
     def __post_init__(self) -> None:
+        require(self.arms_resident_max in (1, 2), "arms_resident_max must be 1 or 2")
         require(0 < self.foreign_cpu_share_max <= 1, "foreign_cpu_share_max must be in (0, 1]")
         require(0 <= self.retry_count_max <= 20, "retry_count_max must be in [0, 20]")
         require(self.memory_bytes_free_min >= 0, "memory_bytes_free_min must not be negative")
+
+
+class Arm(enum.StrEnum):
+    """Which side of a comparison a trial belongs to; SINGLE for a run that has no other side."""
+
+    BASELINE = "baseline"
+    CANDIDATE = "candidate"
+    SINGLE = "single"
 
 
 class TrialStatus(enum.StrEnum):
@@ -407,10 +422,15 @@ class TrialStatus(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One fresh deployment with its repeats of one scenario: the unit of replication."""
+    """One fresh deployment with its repeats of one scenario: the unit of replication.
+
+    Trials of one `run_id`, scenario and `pair_index` with arms baseline and candidate are a pair.
+    """
 
     trial_id: str
     run_id: str
+    arm: Arm
+    pair_index: int
     sut: SystemUnderTest
     scenario: str
     scenario_hash: str
@@ -559,7 +579,9 @@ class Verdict:
 class Baseline:
     """Accepted readings of one scenario on one runner class: `baselines/<runner class>/<scenario>.json`.
 
-    `readings`: metric id -> one value per accepted trial; `item_scores`: item -> score, accuracy only.
+    `readings`: metric id -> one value per accepted trial; `item_scores`: item -> score, accuracy only;
+    `build`: what a reviewer needs of the pin. The whole pin, long because of its lock, lies beside the
+    baselines as `pins/<pin_id>.json` and can be given wherever a build is expected.
     """
 
     schema: int
@@ -569,7 +591,8 @@ class Baseline:
     fingerprint_id: str
     fingerprint: Mapping[str, str]
     sut_label: str
-    pin: BuildPin
+    pin_id: str
+    build: Mapping[str, str]
     extra_args: tuple[str, ...]
     trial_ids: tuple[str, ...]
     readings: Mapping[str, tuple[float, ...]]

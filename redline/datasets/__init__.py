@@ -1,0 +1,1 @@
+"""Requests to send: from a scenario to materialised token ids and due times. Pure."""

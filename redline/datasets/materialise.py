@@ -1,0 +1,95 @@
+"""From a scenario to the exact requests of one repeat. Pure: seeds in, values out, hashed before the run."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+
+from redline.datasets import skill_tasks
+from redline.model import RandomTokens, Request, Scenario, SkillTasks, digest
+
+
+def _stream(scenario: Scenario, purpose: str, repeat_index: int) -> random.Random:
+    """An independent generator per purpose and repeat, from the scenario's one root seed.
+
+    Source: hashing the purpose into the seed keeps the streams apart when one of them draws more numbers.
+    """
+    text = f"{scenario.seed}/{purpose}/{repeat_index}"
+    return random.Random(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
+
+
+def requests(
+    scenario: Scenario, repeat_index: int, offsets_ns: Sequence[int], salt: str, *, warm_up: bool = False
+) -> tuple[Request, ...]:
+    """The requests of one repeat, shape (request_count,), in order of their due times.
+
+    Warm-up requests have the same shape and different prompts. The salt of a repeat keeps its prompts out
+    of the server's prefix cache of every other repeat.
+    Raises ValueError if there is not one offset per request.
+    """
+    if len(offsets_ns) != scenario.request_count:
+        raise ValueError(f"{len(offsets_ns)} offsets for {scenario.request_count} requests")
+    match scenario.workload:
+        case RandomTokens() as workload:
+            purpose = "warm-up prompts" if warm_up else "prompts"
+            return _random_tokens(workload, _stream(scenario, purpose, repeat_index), offsets_ns, salt)
+        case SkillTasks() as workload:
+            return _skill_tasks(workload, scenario, offsets_ns, salt)
+
+
+def _random_tokens(
+    workload: RandomTokens, rng: random.Random, offsets_ns: Sequence[int], salt: str
+) -> tuple[Request, ...]:
+    return tuple(
+        Request(
+            index=index,
+            prompt_token_ids=tuple(
+                rng.randint(workload.vocabulary_first, workload.vocabulary_last) for _ in range(workload.prompt_tokens)
+            ),
+            output_tokens=workload.output_tokens,
+            ignore_eos=True,
+            offset_ns=offset_ns,
+            cache_salt=salt,
+        )
+        for index, offset_ns in enumerate(offsets_ns)
+    )
+
+
+def _skill_tasks(workload: SkillTasks, scenario: Scenario, offsets_ns: Sequence[int], salt: str) -> tuple[Request, ...]:
+    items = skill_tasks.test_set(workload.items_per_task)
+    if len(items) != scenario.request_count:
+        raise ValueError(
+            f"request_count is {scenario.request_count}, but items_per_task = {workload.items_per_task} "
+            f"makes {len(items)} items"
+        )
+    return tuple(
+        Request(
+            index=index,
+            prompt_token_ids=(skill_tasks.BEGIN_TOKEN_ID, *skill_tasks.encode(item.prompt)),
+            output_tokens=workload.output_tokens_max,
+            ignore_eos=False,
+            offset_ns=offset_ns,
+            cache_salt=salt,
+            expected=item.answer,
+        )
+        for index, (item, offset_ns) in enumerate(zip(items, offsets_ns, strict=True))
+    )
+
+
+def item_key(request: Request) -> str:
+    """A stable name of a scored item: the same on every build, for pairing."""
+    prompt = "".join(skill_tasks.VOCABULARY[token_id] for token_id in request.prompt_token_ids[1:])
+    return f"{request.index:05d} {prompt}"
+
+
+def scenario_hash(scenario: Scenario, offsets_ns_by_repeat: Sequence[Sequence[int]]) -> str:
+    """The scenario's identity, 16 hex digits: its materialised prompts, lengths and due times, no salts."""
+    material = [
+        [
+            [request.prompt_token_ids, request.output_tokens, request.ignore_eos, request.offset_ns, request.expected]
+            for request in requests(scenario, repeat_index, offsets_ns, salt="")
+        ]
+        for repeat_index, offsets_ns in enumerate(offsets_ns_by_repeat)
+    ]
+    return digest([scenario.arrivals.kind, getattr(scenario.arrivals, "in_flight_max", None), material])

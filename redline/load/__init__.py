@@ -1,0 +1,1 @@
+"""The load engine: when (arrivals), how (client), arithmetic (timing), in a process of its own (worker)."""

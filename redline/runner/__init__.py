@@ -1,0 +1,1 @@
+"""What machine is this, is it quiet, and is it ours alone."""
