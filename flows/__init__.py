@@ -1,0 +1,1 @@
+"""The order of the steps: the only place that knows Prefect."""

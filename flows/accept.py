@@ -1,0 +1,173 @@
+"""Baselines and scenarios as people handle them: accept a run, list what is accepted, show what would run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flows.measure import hash_scenario
+from flows.workspace import CHECKOUT, Workspace
+from redline import content
+from redline.builds.resolve import write_pin
+from redline.errors import InvalidMeasurementError, UsageError
+from redline.metrics import CATALOGUE, reading_of
+from redline.model import Arm, Baseline, BuildPin, Trial, TrialStatus
+from redline.store.trials import list_trials, read_trial
+from redline.units import format_value
+
+
+def accept(state_dir: Path, run_ids: Sequence[str], who: str, reason: str) -> tuple[Path, ...]:
+    """Write the runs' readings as baselines, one file per scenario; returns their paths.
+
+    Raises:
+        UsageError: no such run, or the runs do not belong together.
+        InvalidMeasurementError: a trial of a run is not valid: it is evidence of nothing.
+    """
+    workspace = Workspace(CHECKOUT, state_dir)
+    trials = [trial for run_id in run_ids for trial in _trials_of(workspace, run_id)]
+    written = []
+    for scenario in dict.fromkeys(trial.scenario for trial in trials):
+        chosen = [trial for trial in trials if trial.scenario == scenario]
+        baseline = _baseline_of(chosen, who, reason)
+        path = workspace.baseline_path(baseline.runner_class, scenario)
+        content.write_baseline(path, baseline)
+        written.append(path)
+        pin = chosen[0].sut.pin
+        if pin.reinstallable:
+            pin_path = path.parent / "pins" / f"{pin.pin_id}.json"
+            pin_path.parent.mkdir(exist_ok=True)
+            write_pin(pin_path, pin)
+    return tuple(written)
+
+
+def _trials_of(workspace: Workspace, run_id: str) -> tuple[Trial, ...]:
+    paths = list_trials(workspace.trials_dir)
+    trials = [read_trial(path) for path in paths]
+    singles = [trial for trial in trials if trial.arm is Arm.SINGLE]
+    known = sorted({trial.run_id for trial in singles})
+    if not known:
+        raise UsageError(
+            "there is no run to accept",
+            expected=f"trials of a `redline run` in {workspace.trials_dir}",
+            found="none",
+            next_step="measure first: redline run",
+        )
+    wanted = known[-1] if run_id == "latest" else run_id
+    chosen = tuple(trial for trial in singles if trial.run_id == wanted)
+    if not chosen:
+        raise UsageError(
+            f"no run '{run_id}'",
+            expected=f"'latest' or one of: {', '.join(known[-5:])}",
+            found=f"'{run_id}'",
+            next_step="take the run id from the report's first lines",
+        )
+    broken = [trial for trial in chosen if trial.status is not TrialStatus.VALID]
+    if broken:
+        raise InvalidMeasurementError(
+            f"run {wanted} cannot be a baseline",
+            expected="valid trials only",
+            found="; ".join(f"{trial.scenario}: {trial.status.value}, {trial.detail}" for trial in broken),
+            next_step="mend what the report's validity table names and run again",
+        )
+    return chosen
+
+
+def _baseline_of(trials: Sequence[Trial], who: str, reason: str) -> Baseline:
+    first = trials[0]
+    for name, values in (
+        ("system under test", {trial.sut.sut_id for trial in trials}),
+        ("machine", {trial.fingerprint.fingerprint_id for trial in trials}),
+        ("scenario hash", {trial.scenario_hash for trial in trials}),
+    ):
+        if len(values) > 1:
+            raise UsageError(
+                f"the runs do not belong together: more than one {name}",
+                expected=f"one {name}",
+                found=", ".join(sorted(values)),
+                next_step="accept runs of one build on one machine",
+            )
+    readings = {
+        metric: tuple(reading.value for trial in trials if (reading := reading_of(trial, metric)) is not None)
+        for metric in CATALOGUE
+    }
+    return Baseline(
+        schema=1,
+        scenario=first.scenario,
+        scenario_hash=first.scenario_hash,
+        runner_class=first.runner_class,
+        fingerprint_id=first.fingerprint.fingerprint_id,
+        fingerprint=dict(first.fingerprint.facts),
+        sut_label=first.sut.label,
+        pin_id=first.sut.pin.pin_id,
+        build=_build_summary(first.sut.pin),
+        extra_args=first.sut.extra_args,
+        trial_ids=tuple(trial.trial_id for trial in trials),
+        readings={metric: values for metric, values in readings.items() if values},
+        item_scores=item_scores(trials),
+        accepted_by=who,
+        accepted_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        reason=reason,
+    )
+
+
+def _build_summary(pin: BuildPin) -> dict[str, str]:
+    """What a reviewer needs to see of a pin."""
+    summary = {
+        "distribution": pin.distribution,
+        "version": pin.version,
+        "platform": pin.platform,
+        "python_version": pin.python_version,
+    }
+    return summary | ({"wheel_sha256": pin.wheel_sha256} if pin.wheel_sha256 else {"url": pin.url or ""})
+
+
+def item_scores(trials: Sequence[Trial]) -> dict[str, float]:
+    """Item -> mean score over the trials' counted repeats; empty if nothing was scored.
+
+    Items are named by their place in the test set: the scenario's hash fixes which item that is.
+    """
+    scores: dict[str, list[float]] = {}
+    for trial in trials:
+        for repeat in trial.counted_repeats:
+            for record in repeat.records:
+                if record.score is not None:
+                    scores.setdefault(f"{record.index:05d}", []).append(record.score)
+    return {key: sum(values) / len(values) for key, values in sorted(scores.items())}
+
+
+def show(runner: str) -> Iterator[str]:
+    """A line or two per accepted baseline of a runner class."""
+    directory = CHECKOUT / "baselines" / runner
+    paths = sorted(directory.glob("*.json"))
+    if not paths:
+        yield f"no baselines for runner class {runner}"
+        yield "  measure with `redline run`, then `redline baseline accept latest --reason ...`"
+    for path in paths:
+        baseline = content.read_baseline(path)
+        yield f"{baseline.scenario}: {baseline.sut_label}, accepted by {baseline.accepted_by} at {baseline.accepted_at}"
+        yield f"  because: {baseline.reason}"
+        for metric, values in baseline.readings.items():
+            shown = ", ".join(format_value(value, CATALOGUE[metric].unit) for value in values)
+            yield f"  {CATALOGUE[metric].label}: {shown}"
+
+
+def describe_scenarios(name: str | None) -> Iterator[str]:
+    """Every scenario in a line, or one of them in full. Raises ContentError for an unknown one."""
+    workspace = Workspace(CHECKOUT, CHECKOUT)
+    if name is None:
+        for path in sorted((CHECKOUT / "scenarios").glob("*.toml")):
+            yield f"{path.stem}: {content.scenario(path).description}"
+        return
+    scenario = workspace.scenario(name)
+    recipe = workspace.recipe(scenario.recipe)
+    yield f"{scenario.name}: {scenario.description}"
+    yield f"  hash {hash_scenario(scenario)}"
+    yield f"  {scenario.arrivals}"
+    yield f"  {scenario.workload}"
+    windows = f"{scenario.discard_count} + {scenario.repeat_count} windows"
+    yield f"  {scenario.request_count} requests, {windows}, seed {scenario.seed}"
+    yield f"  judged by {', '.join(scenario.metrics)}"
+    yield f"  recipe {recipe.name}: {recipe.description}"
+    for platform, server_args in recipe.server_args.items():
+        yield f"    {platform}: --model {recipe.model} {' '.join(server_args)}"

@@ -1,0 +1,249 @@
+"""From judged metrics to what the report shows: the verdict, its evidence, and what the reader can do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from checks import accuracy, stored, verdict
+from checks.attribution import difference_statements, stage_statements
+from flows import judge
+from flows.accept import item_scores
+from flows.judge import SpeedState
+from flows.plan import Plan
+from flows.request import Judged, Session
+from redline.datasets import materialise
+from redline.load.arrivals import offsets_ns
+from redline.metrics import reading_of
+from redline.model import (
+    AccuracyComparison,
+    Arm,
+    Baseline,
+    Comparison,
+    Finding,
+    ItemScores,
+    Reading,
+    Sample,
+    Scenario,
+    SystemUnderTest,
+    Trial,
+    TrialStatus,
+    Verdict,
+)
+from reports.data import NextStep, ScenarioSection
+
+EXAMPLES_MAX = 3
+
+
+def of_pairs(session: Session, state: SpeedState) -> Judged:
+    """The gate's answer: speed and accuracy joined into one verdict."""
+    plan, seen = session.plan, session.seen
+    trials = seen.trials
+    compared = tuple(
+        _accuracy_of_arms(plan, scenario, trials) for scenario in plan.scenarios if scenario.measures_accuracy
+    )
+    comparisons = state.suite.comparisons if state.suite is not None else ()
+    undecided = state.pair_limit > 0 and not (state.finished and comparisons)
+    accuracy_broken = any(trial.status is TrialStatus.INVALID for trial in trials if _scored(plan, trial))
+    problems = _broken(trials) if undecided or accuracy_broken else ()
+    joined = verdict.join(comparisons, compared, arm_problems=problems, warnings=_machine_warnings(plan, trials))
+    joined = _with_evidence(joined, _evidence(seen.baseline, seen.candidate, trials))
+    return Judged(
+        joined,
+        trials=trials,
+        sections=sections(plan, trials),
+        baseline=seen.baseline,
+        candidate=seen.candidate,
+        next_steps=_next_steps(joined),
+    )
+
+
+def against_baselines(session: Session) -> Judged:
+    """The answer of a run: each scenario against its accepted baseline, if there is one for this machine."""
+    plan, seen = session.plan, session.seen
+    comparisons: list[Comparison] = []
+    compared: list[AccuracyComparison] = []
+    missing: list[str] = []
+    for scenario in plan.scenarios:
+        trial = next(each for each in seen.trials if each.scenario == scenario.name)
+        baseline = plan.workspace.baseline(plan.runner_class.name, scenario.name)
+        problem = _unusable(baseline, trial)
+        if baseline is None or problem:
+            missing.append(f"{scenario.name}: {problem}")
+        elif scenario.measures_accuracy:
+            before = ItemScores(scenario.name, baseline.item_scores, len(baseline.trial_ids))
+            after = ItemScores(scenario.name, item_scores([trial]), 1)
+            compared.append(accuracy.compare(before, after, plan.policy.accuracy))
+        else:
+            comparisons += _stored(plan, scenario, trial, baseline)
+    joined = verdict.join(
+        comparisons,
+        compared,
+        arm_problems=_broken(seen.trials),
+        missing_baselines=missing,
+        warnings=_machine_warnings(plan, seen.trials),
+    )
+    steps = [_accept_step(session)] if joined.finding is Finding.NO_BASELINE else []
+    return Judged(
+        joined,
+        trials=seen.trials,
+        sections=sections(plan, seen.trials),
+        candidate=seen.candidate,
+        next_steps=(*steps, *_next_steps(joined)),
+    )
+
+
+def sections(plan: Plan, trials: Sequence[Trial]) -> tuple[ScenarioSection, ...]:
+    """What the report shows of each scenario that has a trial."""
+    found = []
+    for scenario in plan.scenarios:
+        chosen = [trial for trial in trials if trial.scenario == scenario.name]
+        if not chosen:
+            continue
+        counts = tuple(
+            (arm, sum(trial.arm is arm for trial in chosen))
+            for arm in (Arm.BASELINE, Arm.CANDIDATE, Arm.SINGLE)
+            if any(trial.arm is arm for trial in chosen)
+        )
+        shown = [trial for trial in chosen if trial.arm in (Arm.CANDIDATE, Arm.SINGLE)]
+        samples = tuple(
+            Sample(scenario.name, metric, readings)
+            for metric in scenario.metrics
+            if (readings := _readings(shown, metric))
+        )
+        scenario_hash = plan.scenario_hashes[scenario.name]
+        found.append(ScenarioSection(scenario.name, scenario.description, scenario_hash, counts, samples))
+    return tuple(found)
+
+
+def _readings(trials: Sequence[Trial], metric: str) -> tuple[Reading, ...]:
+    found = (reading_of(trial, metric) for trial in trials)
+    return tuple(reading for reading in found if reading is not None)
+
+
+def _accuracy_of_arms(plan: Plan, scenario: Scenario, trials: Sequence[Trial]) -> AccuracyComparison:
+    arms = {
+        arm: [each for each in trials if each.scenario == scenario.name and each.arm is arm]
+        for arm in (Arm.BASELINE, Arm.CANDIDATE)
+    }
+    before, after = (
+        ItemScores(scenario.name, item_scores(arms[arm]), len(arms[arm])) for arm in (Arm.BASELINE, Arm.CANDIDATE)
+    )
+    compared = accuracy.compare(before, after, plan.policy.accuracy)
+    return replace(compared, examples=_examples(scenario, arms[Arm.BASELINE], arms[Arm.CANDIDATE]))
+
+
+def _examples(
+    scenario: Scenario, baseline: Sequence[Trial], candidate: Sequence[Trial]
+) -> tuple[tuple[str, str, str, str], ...]:
+    """(item, expected, baseline answer, candidate answer) of the first items that were lost."""
+    before, after = _answers(baseline), _answers(candidate)
+    lost = [index for index in before if index in after and before[index][1] > after[index][1]]
+    items = materialise.requests(scenario, 0, offsets_ns(scenario, 0), salt="") if lost else ()
+    return tuple(
+        (materialise.item_key(items[index]), items[index].expected or "", before[index][0], after[index][0])
+        for index in lost[:EXAMPLES_MAX]
+    )
+
+
+def _scored(plan: Plan, trial: Trial) -> bool:
+    return any(scenario.name == trial.scenario and scenario.measures_accuracy for scenario in plan.scenarios)
+
+
+def _answers(trials: Sequence[Trial]) -> Mapping[int, tuple[str, float]]:
+    return {
+        record.index: (record.output_text, record.score)
+        for trial in trials[:1]
+        for repeat in trial.counted_repeats[:1]
+        for record in repeat.records
+        if record.score is not None
+    }
+
+
+def _stored(plan: Plan, scenario: Scenario, trial: Trial, baseline: Baseline) -> list[Comparison]:
+    found = []
+    primary_count = max(1, sum(plan.policy.of(metric).primary for _, metric in judge.speed_keys(plan)))
+    for metric in scenario.metrics:
+        reading = reading_of(trial, metric)
+        if reading is not None and metric in baseline.readings:
+            found.append(
+                stored.compare_stored(
+                    scenario.name,
+                    metric,
+                    baseline.readings[metric],
+                    reading.value,
+                    plan.policy,
+                    primary_count=primary_count,
+                    request_count=scenario.request_count,
+                )
+            )
+    return found
+
+
+def _unusable(baseline: Baseline | None, trial: Trial) -> str:
+    """Why a baseline cannot serve this trial; empty if it can."""
+    if baseline is None:
+        return "no baseline was accepted"
+    if baseline.scenario_hash != trial.scenario_hash:
+        return "the baseline was accepted for another version of the scenario"
+    facts = trial.fingerprint.facts
+    changed = sorted(name for name in facts if baseline.fingerprint.get(name) != facts[name])
+    if changed or baseline.fingerprint_id != trial.fingerprint.fingerprint_id:
+        return f"the baseline was accepted on another machine ({', '.join(changed)} differ)"
+    return ""
+
+
+def _broken(trials: Sequence[Trial]) -> tuple[str, ...]:
+    """The broken validity rules of invalid trials, each once, in words."""
+    found = dict.fromkeys(
+        f"{trial.scenario} ({trial.arm.value}): {reading.rule}, read {reading.reading}, limit {reading.limit}"
+        for trial in trials
+        if trial.status is TrialStatus.INVALID
+        for reading in trial.validity
+        if not reading.ok
+    )
+    return tuple(found)
+
+
+def _with_evidence(joined: Verdict, statements: tuple[str, ...]) -> Verdict:
+    return replace(joined, evidence=(*joined.evidence, *statements))
+
+
+def _evidence(
+    baseline: SystemUnderTest | None, candidate: SystemUnderTest | None, trials: Sequence[Trial]
+) -> tuple[str, ...]:
+    arms = [[each for each in trials if each.arm is arm] for arm in (Arm.BASELINE, Arm.CANDIDATE)]
+    stages = stage_statements(arms[0], arms[1])
+    if baseline is None or candidate is None:
+        return stages
+    return (*difference_statements(baseline, candidate), *stages)
+
+
+def _machine_warnings(plan: Plan, trials: Sequence[Trial]) -> tuple[str, ...]:
+    """What the reader must know of the machine: repeats that were dropped beyond the planned warm-up."""
+    planned = {scenario.name: scenario.discard_count for scenario in plan.scenarios}
+    dropped = sum(trial.dropped_count - planned.get(trial.scenario, 0) for trial in trials)
+    if dropped <= 0:
+        return ()
+    return (f"{dropped} repeats were dropped for other work on this machine and measured again",)
+
+
+def _accept_step(session: Session) -> NextStep:
+    words = [session.options.program, "baseline", "accept", session.plan.run_id, "--reason", "first baseline"]
+    state_dir = session.plan.workspace.state_dir
+    if state_dir != session.plan.workspace.root / ".redline":
+        words += ["--state-dir", str(state_dir)]
+    return NextStep("Accept this run as the baseline, and commit the file it writes", shlex.join(words))
+
+
+def _next_steps(joined: Verdict) -> tuple[NextStep, ...]:
+    match joined.finding:
+        case Finding.REGRESSED:
+            return (NextStep("Look at the evidence below for the stage that moved and what differs between the arms"),)
+        case Finding.INCONCLUSIVE:
+            return (NextStep("Run the gate again: what it measured today makes the next one shorter"),)
+        case Finding.INVALID:
+            return (NextStep("Mend what the broken validity rules name, and run again"),)
+        case _:
+            return ()

@@ -1,0 +1,307 @@
+"""One round: a fresh deployment of each arm, and every scenario of one recipe measured on them.
+
+Where two servers fit, both arms are up together and take turns window by window, the order alternating;
+where only one fits, the arms follow each other, the order alternating from pair to pair.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from checks.validity import drop_reason_for, trial_validity
+
+from flows.progress import Narrator
+from redline.builds.install import InstalledBuild
+from redline.datasets import materialise
+from redline.deploy import endpoint as attached
+from redline.deploy import process as deployer
+from redline.deploy.server_metrics import difference, read_counters
+from redline.load.arrivals import offsets_ns
+from redline.load.client import LoadPlan
+from redline.load.worker import LoadWorker, load_worker
+from redline.model import (
+    Arm,
+    Endpoint,
+    Offline,
+    Outcome,
+    Recipe,
+    Repeat,
+    RequestRecord,
+    RunnerClass,
+    RunnerFingerprint,
+    Scenario,
+    Server,
+    SystemUnderTest,
+    Trial,
+    TrialStatus,
+)
+from redline.runner.affinity import pin
+from redline.runner.fingerprint import split_cpus, usable_cpu_ids
+from redline.runner.telemetry import cpu_shares, read_cpu_times
+from redline.scoring.exact_match import exact_match
+from redline.store.trials import write_trial
+
+START_EXPECTED_S = 28.0
+
+
+@dataclass(frozen=True, slots=True)
+class ArmSetup:
+    """One side as it will be deployed; `build` is None when the server is somebody else's."""
+
+    arm: Arm
+    sut: SystemUnderTest
+    build: InstalledBuild | None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Everything that stays the same for the trials of one round."""
+
+    run_id: str
+    pair_index: int
+    arms: tuple[ArmSetup, ...]
+    recipe: Recipe
+    scenarios: tuple[Scenario, ...]
+    scenario_hashes: Mapping[str, str]
+    runner_class: RunnerClass
+    fingerprint: RunnerFingerprint
+    model_paths: Mapping[Arm, str]
+    state_dir: Path
+    trials_dir: Path
+    log_dir: Path
+
+
+@dataclass(slots=True)
+class _Bench:
+    """A live deployment of one arm with what has been measured on it so far."""
+
+    setup: ArmSetup
+    endpoint: Endpoint
+    server: deployer.ServerProcess | None
+    trial_id: str = ""
+    started_at: str = ""
+    repeats: list[Repeat] = field(default_factory=list)
+    retries_left: int = 0
+
+
+def expected_round_s(recipe_scenarios: Sequence[Scenario], arm_count: int, resident: int) -> float:
+    """Seconds that a round is expected to take: for the progress display and for plans, never for a verdict."""
+    starts = START_EXPECTED_S * (1.25 if resident >= 2 and arm_count == 2 else arm_count)
+    return starts + sum(_expected_scenario_s(scenario) * arm_count for scenario in recipe_scenarios)
+
+
+def _expected_scenario_s(scenario: Scenario) -> float:
+    windows = scenario.repeat_count + scenario.discard_count
+    match scenario.arrivals:
+        case Server(rate_per_s=rate_per_s):
+            return windows * (scenario.request_count / rate_per_s + 0.6)
+        case Offline():
+            return windows * 2.5 if not scenario.measures_accuracy else 6.0
+
+
+def measure_round(round_: Round, narrator: Narrator) -> tuple[Trial, ...]:
+    """Measure one round and write its trials; what was measured is kept whatever happens.
+
+    Raises:
+        DeployError: a server did not come up or died; its arm is named.
+        LoadError: the load engine failed.
+    """
+    order = round_.arms if round_.pair_index % 2 == 0 else tuple(reversed(round_.arms))
+    groups = (order,) if round_.runner_class.arms_resident_max >= len(order) else tuple((arm,) for arm in order)
+    trials: list[Trial] = []
+    for group in groups:
+        with _deployed(round_, group, narrator) as benches, load_worker(_client_cpus(benches)) as worker:
+            for scenario in round_.scenarios:
+                trials += _measure_scenario(round_, scenario, benches, worker, narrator)
+    return tuple(trials)
+
+
+def _client_cpus(benches: Sequence[_Bench]) -> tuple[int, ...]:
+    """The client's own CPU where the server is ours and pinned to the others."""
+    ours = all(bench.server is not None for bench in benches)
+    return split_cpus(usable_cpu_ids())[1] if ours else ()
+
+
+@contextmanager
+def _deployed(round_: Round, group: Sequence[ArmSetup], narrator: Narrator) -> Iterator[list[_Bench]]:
+    """Fresh servers of a group of arms, started together, ready and pinned away from the client."""
+    names = " and ".join(setup.arm.value for setup in group) if len(group) > 1 else group[0].sut.label
+    resident = len(group)
+    expected_s = START_EXPECTED_S * (1.25 if resident == 2 else 1)
+    with ExitStack() as stack:
+        with narrator.doing(f"starting {round_.recipe.name}: {names}", expected_s):
+            servers = [(setup, _launch(round_, setup, stack, narrator)) for setup in group]
+            benches = [_ready(round_, setup, server) for setup, server in servers]
+        yield benches
+
+
+def _launch(round_: Round, setup: ArmSetup, stack: ExitStack, narrator: Narrator) -> deployer.ServerProcess | None:
+    if setup.build is None:
+        return None
+    name = f"{round_.recipe.name}-{round_.pair_index:02d}-{setup.arm.value}.log"
+    return stack.enter_context(
+        deployer.launch(
+            python=setup.build.python,
+            recipe=round_.recipe,
+            platform=setup.sut.pin.platform,
+            extra_args=setup.sut.extra_args,
+            model=round_.model_paths[setup.arm],
+            state_dir=round_.state_dir,
+            log_path=round_.log_dir / name,
+            distribution=setup.sut.pin.distribution,
+            installed_version=setup.build.installed_version,
+            on_progress=narrator.detail,
+        )
+    )
+
+
+def _ready(round_: Round, setup: ArmSetup, server: deployer.ServerProcess | None) -> _Bench:
+    if server is None:
+        url = setup.sut.pin.url or ""
+        return _Bench(setup, attached.attach(url, served_model_name=round_.recipe.served_model_name), None)
+    endpoint = server.wait_ready()
+    server_cpus, _ = split_cpus(usable_cpu_ids())
+    if server_cpus:
+        pin(server.pids(), server_cpus)
+    return _Bench(setup, replace(endpoint, cpu_ids=server_cpus), server)
+
+
+def _measure_scenario(
+    round_: Round, scenario: Scenario, benches: Sequence[_Bench], worker: LoadWorker, narrator: Narrator
+) -> list[Trial]:
+    """One trial of this scenario on each bench. An interruption writes what there is as partial trials."""
+    for bench in benches:
+        bench.trial_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+        bench.started_at = datetime.now(UTC).isoformat(timespec="seconds")
+        bench.repeats = []
+        bench.retries_left = round_.runner_class.retry_count_max
+    expected_s = _expected_scenario_s(scenario) * len(benches)
+    try:
+        with narrator.doing(f"measuring {scenario.name}, round {round_.pair_index + 1}", expected_s):
+            for window in range(scenario.discard_count + scenario.repeat_count):
+                swap = (window + round_.pair_index) % 2 == 1
+                for bench in reversed(benches) if swap else benches:
+                    _measure_window(round_, scenario, window, bench, benches, worker, narrator)
+    except BaseException as error:
+        for bench in benches:
+            if bench.repeats:
+                partial = _trial(round_, scenario, bench)
+                detail = f"interrupted: {type(error).__name__}"
+                write_trial(round_.trials_dir, replace(partial, status=TrialStatus.PARTIAL, detail=detail))
+        raise
+    trials = [_trial(round_, scenario, bench) for bench in benches]
+    for trial in trials:
+        write_trial(round_.trials_dir, trial)
+    return trials
+
+
+def _measure_window(
+    round_: Round,
+    scenario: Scenario,
+    window: int,
+    bench: _Bench,
+    benches: Sequence[_Bench],
+    worker: LoadWorker,
+    narrator: Narrator,
+) -> None:
+    """One window on one bench; one that a rule drops is measured again while retries are left."""
+    while True:
+        repeat = _one_repeat(
+            round_, scenario, window, bench, worker, idle=[other for other in benches if other is not bench]
+        )
+        bench.repeats.append(repeat)
+        if window < scenario.discard_count or not repeat.drop_reason or bench.retries_left == 0:
+            return
+        bench.retries_left -= 1
+        narrator.detail(f"{repeat.drop_reason}: measuring again ({bench.retries_left} retries left)")
+
+
+def _one_repeat(
+    round_: Round, scenario: Scenario, window: int, bench: _Bench, worker: LoadWorker, idle: Sequence[_Bench]
+) -> Repeat:
+    warm_up = window < scenario.discard_count
+    due_ns = offsets_ns(scenario, window)
+    salt = f"{bench.trial_id}-{len(bench.repeats)}"  # vLLM refuses slashes
+    plan = LoadPlan(
+        base_url=bench.endpoint.base_url,
+        model=bench.endpoint.model,
+        requests=materialise.requests(scenario, window, due_ns, salt, warm_up=warm_up),
+        in_flight_max=scenario.arrivals.in_flight_max if isinstance(scenario.arrivals, Offline) else None,
+        window_s_max=scenario.limits.window_s_max,
+    )
+    own_pids = [worker.pid, *(pid for each in (bench, *idle) if each.server for pid in each.server.pids())]
+    counters_before = read_counters(bench.endpoint.base_url)
+    times_before = read_cpu_times(own_pids)
+    measured = worker.run(plan)
+    shares = cpu_shares(times_before, read_cpu_times(own_pids))
+    if bench.server is not None:
+        bench.server.check_alive()
+    records = tuple(_scored(plan, record) for record in measured.records)
+    ours = bench.server is not None
+    foreign = shares.foreign if ours else None
+    return Repeat(
+        index=len(bench.repeats),
+        started_at=measured.started_at,
+        duration_ns=measured.duration_ns,
+        records=records,
+        server_counters=difference(counters_before, read_counters(bench.endpoint.base_url)),
+        foreign_cpu_share=foreign,
+        steal_share=shares.steal,
+        client_cpu_s=measured.client_cpu_s,
+        drop_reason=drop_reason_for(window, foreign, shares.steal, scenario, round_.runner_class),
+    )
+
+
+def _scored(plan: LoadPlan, record: RequestRecord) -> RequestRecord:
+    expected = plan.requests[record.index].expected
+    if expected is None:
+        return record
+    right = record.outcome is Outcome.OK
+    return replace(record, score=exact_match(record.output_text, expected) if right else 0.0)
+
+
+def _trial(round_: Round, scenario: Scenario, bench: _Bench) -> Trial:
+    setup, repeats = bench.setup, tuple(bench.repeats)
+    validity = trial_validity(
+        scenario,
+        repeats,
+        pin_version=setup.sut.pin.version,
+        reported_version=bench.endpoint.reported_version,
+        installed_version=bench.endpoint.installed_version,
+    )
+    ok = all(reading.ok for reading in validity)
+    return Trial(
+        trial_id=bench.trial_id,
+        run_id=round_.run_id,
+        arm=setup.arm,
+        pair_index=round_.pair_index,
+        sut=setup.sut,
+        scenario=scenario.name,
+        scenario_hash=round_.scenario_hashes[scenario.name],
+        runner_class=round_.runner_class.name,
+        fingerprint=round_.fingerprint,
+        started_at=bench.started_at,
+        status=TrialStatus.VALID if ok else TrialStatus.INVALID,
+        reported_version=bench.endpoint.reported_version,
+        start_s=bench.endpoint.start_s,
+        repeats=repeats,
+        validity=validity,
+        detail="" if ok else "; ".join(reading.rule for reading in validity if not reading.ok),
+    )
+
+
+def hash_scenario(scenario: Scenario) -> str:
+    """The identity of a scenario: its materialised requests and due times of every window."""
+    windows = range(scenario.discard_count + scenario.repeat_count)
+    return materialise.scenario_hash(scenario, [offsets_ns(scenario, window) for window in windows])
+
+
+def elapsed_s(since_s: float) -> float:
+    """Seconds of the monotonic clock since `since_s`."""
+    return time.monotonic() - since_s

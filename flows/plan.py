@@ -1,0 +1,165 @@
+"""What will be done, checked before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from checks.policy import Policy
+from flows.measure import ArmSetup, Round, expected_round_s, hash_scenario
+from flows.workspace import Workspace
+from redline.errors import ContentError, UsageError
+from redline.model import Arm, Recipe, RunnerClass, RunnerFingerprint, Scenario, SystemUnderTest
+from redline.runner.fingerprint import memory_bytes, read_fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One arm as the user asked for it: a build spec or an endpoint, extra server arguments, replaced models."""
+
+    arm: Arm
+    spec: str
+    extra_args: tuple[str, ...] = ()
+    models: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What every measuring command is told; `command` repeats it, `program` is how Redline was called."""
+
+    state_dir: Path
+    scenarios: tuple[str, ...]
+    runner: str
+    wait_s: float
+    as_json: bool
+    quiet: bool
+    program: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The scenarios that share one recipe, and so one deployment; accuracy never shares one with speed."""
+
+    recipe: Recipe
+    scenarios: tuple[Scenario, ...]
+
+    @property
+    def measures_accuracy(self) -> bool:
+        """True if answers are scored in this group."""
+        return self.scenarios[0].measures_accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is fixed before the first server is started."""
+
+    run_id: str
+    workspace: Workspace
+    runner_class: RunnerClass
+    policy: Policy
+    groups: tuple[Group, ...]
+    scenario_hashes: Mapping[str, str]
+    fingerprint: RunnerFingerprint
+
+    @property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """All scenarios, in the order in which they are measured."""
+        return tuple(scenario for group in self.groups for scenario in group.scenarios)
+
+    def round_of(self, group: Group, arms: tuple[ArmSetup, ...], pair_index: int) -> Round:
+        """One round of a group's scenarios on these arms."""
+        return Round(
+            run_id=self.run_id,
+            pair_index=pair_index,
+            arms=arms,
+            recipe=group.recipe,
+            scenarios=group.scenarios,
+            scenario_hashes=self.scenario_hashes,
+            runner_class=self.runner_class,
+            fingerprint=self.fingerprint,
+            model_paths={setup.arm: model_path(self.workspace, setup.sut, group.recipe) for setup in arms},
+            state_dir=self.workspace.state_dir,
+            trials_dir=self.workspace.trials_dir,
+            log_dir=self.workspace.log_dir(self.run_id),
+        )
+
+    def expected_s(self, group: Group, arm_count: int) -> float:
+        """Seconds one round of a group is expected to take."""
+        return expected_round_s(group.scenarios, arm_count, self.runner_class.arms_resident_max)
+
+
+def make_plan(run_id: str, workspace: Workspace, options: Options, wanted: Sequence[Wanted]) -> Plan:
+    """The plan of one command, with all content read and checked.
+
+    Raises UsageError (ContentError for a content file): nothing has been started then.
+    """
+    runner_class = workspace.runner_class(options.runner)
+    models = tuple(pair for each in wanted for pair in each.models)
+    grouped = groups(workspace, options.scenarios, runner_class.platform, models)
+    check_memory(runner_class.memory_bytes_free_min)
+    scenarios = [scenario for group in grouped for scenario in group.scenarios]
+    return Plan(
+        run_id=run_id,
+        workspace=workspace,
+        runner_class=runner_class,
+        policy=workspace.policy(runner_class.policy),
+        groups=grouped,
+        scenario_hashes={scenario.name: hash_scenario(scenario) for scenario in scenarios},
+        fingerprint=read_fingerprint(),
+    )
+
+
+def groups(
+    workspace: Workspace, names: Sequence[str], platform: str, models: Sequence[tuple[str, str]]
+) -> tuple[Group, ...]:
+    """The scenarios grouped by recipe, accuracy first: a wrong build is known before its speed is measured.
+
+    Raises ContentError for an unknown scenario or a recipe without this platform, UsageError for a model
+    that replaces no recipe's.
+    """
+    scenarios = [workspace.scenario(name) for name in dict.fromkeys(names)]
+    recipes = {scenario.recipe: workspace.recipe(scenario.recipe) for scenario in scenarios}
+    for recipe in recipes.values():
+        if platform not in recipe.server_args:
+            raise ContentError(
+                f"recipe {recipe.name} does not know platform {platform}",
+                expected=f"[server_args] with {platform}",
+                found=", ".join(recipe.server_args),
+                next_step=f"add {platform} to recipes/{recipe.name}.toml, or choose other scenarios",
+            )
+    for name, _ in models:
+        if name not in recipes:
+            raise UsageError(
+                f"no scenario of this run uses recipe '{name}'",
+                expected=f"one of {', '.join(sorted(recipes))}",
+                found=f"a model for '{name}'",
+                next_step="correct the recipe's name before the '='",
+            )
+    keys = dict.fromkeys((scenario.recipe, scenario.measures_accuracy) for scenario in scenarios)
+    grouped = [
+        Group(
+            recipes[name],
+            tuple(each for each in scenarios if (each.recipe, each.measures_accuracy) == (name, accuracy)),
+        )
+        for name, accuracy in keys
+    ]
+    return tuple(sorted(grouped, key=lambda group: not group.measures_accuracy))
+
+
+def model_path(workspace: Workspace, sut: SystemUnderTest, recipe: Recipe) -> str:
+    """The model that a system under test serves for a recipe: replaced, or the recipe's own."""
+    return workspace.model_path(dict(sut.models).get(recipe.name, recipe.model))
+
+
+def check_memory(needed_bytes: int) -> None:
+    """Refuse to start where the servers would not fit. Raises UsageError."""
+    _, available = memory_bytes()
+    if available < needed_bytes:
+        raise UsageError(
+            "too little free memory to measure",
+            expected=f"{needed_bytes / 1e9:.1f} GB available",
+            found=f"{available / 1e9:.1f} GB",
+            next_step="end other programs, or use a larger machine",
+        )

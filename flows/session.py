@@ -1,0 +1,122 @@
+"""One command from start to exit code: the machine held, Prefect's API up, the flow run, the report written."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flows.answer import sections
+from flows.plan import Options, Wanted, make_plan
+from flows.prefect_api import prefect_api
+from flows.progress import narrate
+from flows.request import Answer, GateRequest, Judged, RunRequest, Seen, Session
+from flows.workspace import CHECKOUT, Workspace
+from redline.errors import ExitCode, RedlineError
+from redline.model import Finding, Verdict
+from redline.runner.lock import runner_lock
+from reports.data import ReportData, ReportKind, dropped_repeats, trial_validity
+from reports.report import render
+from reports.summary import terminal_lines, to_json
+
+PREFECT_EXPECTED_S = 12.0
+EXIT_CODES = {
+    Finding.NO_WORSE: ExitCode.NO_WORSE,
+    Finding.IMPROVED: ExitCode.NO_WORSE,
+    Finding.REGRESSED: ExitCode.REGRESSED,
+    Finding.INCONCLUSIVE: ExitCode.INCONCLUSIVE,
+    Finding.INVALID: ExitCode.INVALID,
+    Finding.NO_BASELINE: ExitCode.NO_BASELINE,
+    Finding.ERROR: ExitCode.INFRASTRUCTURE,
+}
+
+
+def run(request: RunRequest) -> Answer:
+    """The answer about one build. Raises UsageError before anything is started."""
+
+    def body(session: Session) -> Judged:
+        from flows.run import run_flow  # noqa: PLC0415 - imports Prefect, whose settings must be set before
+
+        return run_flow(request, session)
+
+    return _in_session(ReportKind.RUN, request.options, (request.wanted,), body)
+
+
+def gate(request: GateRequest) -> Answer:
+    """The answer about two systems. Raises UsageError before anything is started."""
+
+    def body(session: Session) -> Judged:
+        from flows.gate import gate_flow  # noqa: PLC0415 - as above
+
+        return gate_flow(request, session)
+
+    return _in_session(ReportKind.GATE, request.options, (request.baseline, request.candidate), body)
+
+
+def _in_session(
+    kind: ReportKind, options: Options, wanted: tuple[Wanted, ...], body: Callable[[Session], Judged]
+) -> Answer:
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    workspace = Workspace(CHECKOUT, options.state_dir)
+    plan = make_plan(run_id, workspace, options, wanted)
+    workspace.log_dir(run_id).mkdir(parents=True, exist_ok=True)
+    started_at, begin_s = datetime.now(UTC), time.monotonic()
+    with narrate(options.quiet) as narrator, runner_lock(options.wait_s, narrator.say), ExitStack() as stack:
+        narrator.say(f"run {run_id}")
+        with narrator.doing("starting Prefect", PREFECT_EXPECTED_S):
+            stack.enter_context(prefect_api(options.state_dir, workspace.log_dir(run_id) / "prefect.log"))
+        session = Session(narrator, plan, options, Seen())
+        judged = _errors_as_verdicts(body, session)
+    data = ReportData(
+        kind=kind,
+        verdict=judged.verdict,
+        scenarios=judged.sections,
+        validity=tuple(trial_validity(trial) for trial in judged.trials),
+        baseline=judged.baseline,
+        candidate=judged.candidate,
+        fingerprint=plan.fingerprint,
+        runner_class=options.runner,
+        policy=plan.policy.name,
+        repeat_command=options.command,
+        generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        started_at=started_at.isoformat(timespec="seconds"),
+        duration_s=time.monotonic() - begin_s,
+        data_location=str(workspace.trials_dir),
+        trial_ids=tuple(trial.trial_id for trial in judged.trials),
+        dropped=dropped_repeats(judged.trials),
+        next_steps=judged.next_steps,
+        error=judged.error,
+    )
+    return _publish(data, workspace.report_path(run_id), judged, options)
+
+
+def _errors_as_verdicts(body: Callable[[Session], Judged], session: Session) -> Judged:
+    """A failure is reported like a verdict: it is named `error`, and it is never a pass."""
+    try:
+        return body(session)
+    except RedlineError as error:
+        finding = Finding.INVALID if error.exit_code is ExitCode.INVALID else Finding.ERROR
+        seen = session.seen
+        return Judged(
+            Verdict(finding, error.problem),
+            trials=seen.trials,
+            sections=sections(session.plan, seen.trials),
+            baseline=seen.baseline,
+            candidate=seen.candidate,
+            error=str(error),
+            exit_code=error.exit_code,
+        )
+
+
+def _publish(data: ReportData, path: Path, judged: Judged, options: Options) -> Answer:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(render(data), encoding="utf-8")
+    temporary.replace(path)
+    exit_code = judged.exit_code if judged.exit_code is not None else EXIT_CODES[data.verdict.finding]
+    if options.as_json:
+        return Answer((to_json(data.verdict, report_path=str(path), exit_code=int(exit_code)),), exit_code)
+    return Answer(terminal_lines(data.verdict, str(path)), exit_code)

@@ -1,0 +1,51 @@
+"""The steps of every flow as Prefect tasks: a few lines each, the work is done below."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from flows import measure
+from flows.plan import Wanted
+from flows.progress import Narrator
+from flows.workspace import Workspace
+from redline.builds.install import InstalledBuild
+from redline.builds.install import install as install_build
+from redline.builds.resolve import resolve as resolve_spec
+from redline.model import BuildKind, BuildPin, SystemUnderTest, Trial
+from redline.store.database import ingest
+
+INSTALL_EXPECTED_S = 25.0
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def resolve(wanted: Wanted, workspace: Workspace, narrator: Narrator) -> SystemUnderTest:
+    """The system under test: the spec turned into a pin that anyone can install again."""
+    with narrator.doing(f"resolving {wanted.arm.value} build {wanted.spec}", 3.0):
+        pin = resolve_spec(wanted.spec, state_dir=workspace.state_dir)
+    return SystemUnderTest(pin=pin, extra_args=wanted.extra_args, models=wanted.models)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def install(pin: BuildPin, workspace: Workspace, narrator: Narrator) -> InstalledBuild | None:
+    """The build in an environment of its own, or None for an endpoint."""
+    if pin.kind is BuildKind.ENDPOINT:
+        return None
+    with narrator.doing(f"installing {pin.label} in an environment of its own", INSTALL_EXPECTED_S):
+        build = install_build(pin, state_dir=workspace.state_dir, on_line=narrator.detail)
+    narrator.say(f"installed {pin.label}" + (" (cached)" if build.cached else f" in {build.seconds:.0f} s"))
+    return build
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def measure_round(round_: measure.Round, narrator: Narrator) -> tuple[Trial, ...]:
+    """The trials of one round, written to the store's folder."""
+    return measure.measure_round(round_, narrator)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def ingest_trials(workspace: Workspace, narrator: Narrator) -> None:
+    """Bring the database up to date with the trials on disk; what is damaged is named, never dropped."""
+    report = ingest(workspace.trials_dir, workspace.database_path)
+    for each in report.damaged:
+        narrator.say(f"damaged trial left out of the database: {each.path.name}: {each.problem}")

@@ -1,0 +1,68 @@
+"""Where everything lies: content in the checkout, what is produced in the state directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from checks.policy import Policy
+from redline import content
+from redline.model import Baseline, Recipe, RunnerClass, Scenario
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """`root` holds the reviewed content; `state_dir` everything that a run produces, never deleted by Redline."""
+
+    root: Path
+    state_dir: Path
+
+    @property
+    def trials_dir(self) -> Path:
+        """One directory per trial, immutable."""
+        return self.state_dir / "trials"
+
+    @property
+    def database_path(self) -> Path:
+        """The DuckDB file; it can be deleted and is rebuilt from the trials."""
+        return self.state_dir / "redline.duckdb"
+
+    def report_path(self, run_id: str) -> Path:
+        """The Markdown report of one run."""
+        return self.state_dir / "reports" / f"{run_id}.md"
+
+    def log_dir(self, run_id: str) -> Path:
+        """Logs of one run's servers."""
+        return self.state_dir / "logs" / run_id
+
+    def scenario(self, name: str) -> Scenario:
+        """A scenario by name. Raises ContentError."""
+        return content.scenario(self.root / "scenarios" / f"{name}.toml")
+
+    def recipe(self, name: str) -> Recipe:
+        """A recipe by name. Raises ContentError."""
+        return content.recipe(self.root / "recipes" / f"{name}.toml")
+
+    def runner_class(self, name: str) -> RunnerClass:
+        """A runner class by name. Raises ContentError."""
+        return content.runner_class(self.root / "runners" / f"{name}.toml")
+
+    def policy(self, name: str) -> Policy:
+        """A policy by name. Raises ContentError."""
+        return content.load(self.root / "checks" / "policies" / f"{name}.toml", Policy)
+
+    def baseline_path(self, runner_class: str, scenario: str) -> Path:
+        """Where the accepted baseline of a scenario lies, whether it exists or not."""
+        return self.root / "baselines" / runner_class / f"{scenario}.json"
+
+    def baseline(self, runner_class: str, scenario: str) -> Baseline | None:
+        """The accepted baseline, or None if there is none. Raises ContentError for a damaged one."""
+        path = self.baseline_path(runner_class, scenario)
+        return content.read_baseline(path) if path.exists() else None
+
+    def model_path(self, model: str) -> str:
+        """An absolute path for a model directory of the checkout; a hub id or another path as it is."""
+        inside = self.root / model
+        return str(inside) if inside.is_dir() else model
