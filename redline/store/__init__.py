@@ -1,0 +1,1 @@
+"""What was measured, kept: one immutable directory per trial, and a DuckDB file made from them."""

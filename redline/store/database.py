@@ -1,0 +1,383 @@
+"""The DuckDB file: made from trial directories by `ingest`, read by `query`.
+
+Nothing in the file is original. `ingest` is its only writer, so the file can be deleted and rebuilt with
+the same content. One process at a time may write, and nobody may read meanwhile (DuckDB locks the file);
+whoever comes second waits up to `wait_s` and then gets a StoreBusyError that names the other process.
+
+The file is written in the storage format of DuckDB 1.0, which every later version reads: see
+docs/decisions/0004-duckdb-and-parquet.md.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from redline.errors import StoreBusyError, StoreError, UsageError
+from redline.metrics import CATALOGUE, reading_of
+from redline.model import BuildPin, SystemUnderTest, Trial, digest
+from redline.store.encoding import SCHEMAS, printable
+from redline.store.trials import LoadedTrial, list_trials, load_trial, read_digest
+
+DATABASE_SCHEMA_VERSION = 1
+STORAGE_VERSION = "v1.0.0"
+WAIT_S = 30.0
+_POLL_S = 0.1
+_BATCH_TRIAL_COUNT = 100
+_REBUILD = "delete the file and run `redline db ingest` again: it is made from the trials and holds nothing else"
+
+# A process's own connections share one DuckDB instance and its lock does not part them: this one does.
+_WRITER = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedTrial:
+    """A trial directory that ingest could not take, and why in one line."""
+
+    path: Path
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What one ingest did: trials added, trials that were there already, and those it could not read."""
+
+    added: int
+    skipped: int
+    damaged: tuple[DamagedTrial, ...]
+
+
+# --- connections --------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _connect(path: Path, *, read_only: bool, wait_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that is closed at the end. Raises StoreBusyError after `wait_s`, StoreError if unreadable."""
+    deadline = time.monotonic() + wait_s
+    connection = _try_connect(path, read_only, wait_s)
+    while isinstance(connection, StoreBusyError):
+        if time.monotonic() >= deadline:
+            raise connection
+        time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
+        connection = _try_connect(path, read_only, wait_s)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _try_connect(path: Path, read_only: bool, wait_s: float) -> duckdb.DuckDBPyConnection | StoreBusyError:
+    # No network and no other file: a query reads this database and nothing else, on every machine alike.
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": False,
+        "enable_external_access": False,
+        "storage_compatibility_version": STORAGE_VERSION,
+    }
+    try:
+        return duckdb.connect(str(path.absolute()), read_only=read_only, config=config)
+    except duckdb.Error as error:
+        if _is_busy(error):
+            return _busy(path, error, wait_s)
+        raise _unreadable(path, error) from error
+
+
+def _is_busy(error: duckdb.Error) -> bool:
+    """True if another process, or a connection of this one opened the other way, holds the file."""
+    text = str(error)
+    return "Could not set lock" in text or "different configuration" in text or "file handle conflict" in text
+
+
+def _busy(path: Path, error: duckdb.Error, wait_s: float) -> StoreBusyError:
+    holder = re.search(r"PID (\d+)", str(error))
+    return StoreBusyError(
+        f"another process holds {path}",
+        expected=f"the database to be free within {wait_s:g} s",
+        found=f"process {holder[1]} has it open" if holder else "it is open in this process",
+        next_step="wait for it to finish, or give more time; a DuckDB shell left open holds the file too",
+    )
+
+
+def _unreadable(path: Path, error: duckdb.Error) -> StoreError:
+    return StoreError(f"{path} cannot be used as a database", found=str(error).strip(), next_step=_REBUILD)
+
+
+# --- ingest -------------------------------------------------------------------------------------------------
+
+
+def ingest(trials_dir: Path, database_path: Path, *, wait_s: float = WAIT_S) -> IngestReport:
+    """What was added to the database from a directory of trials; all of it in one transaction, or none.
+
+    Trials already in are skipped, so ingest can be run any number of times, by several processes. Partial
+    and invalid trials go in, marked by their status. A damaged trial is reported and leaves no trace.
+
+    Raises UsageError if `trials_dir` does not exist, StoreBusyError if another process holds the file longer
+    than `wait_s`, StoreError if the file is damaged or was made by another version of Redline.
+    """
+    if not trials_dir.is_dir():
+        raise UsageError(
+            f"{trials_dir} is not a directory",
+            expected="a directory of trials",
+            next_step="name the directory that `redline run` writes its trials to",
+        )
+    if not _WRITER.acquire(timeout=wait_s):
+        raise StoreBusyError(
+            f"another thread of this process is writing {database_path}",
+            expected=f"the database to be free within {wait_s:g} s",
+            next_step="wait for it to finish, or give more time",
+        )
+    try:
+        database_path.parent.mkdir(parents=True, exist_ok=True)
+        with _connect(database_path, read_only=False, wait_s=wait_s) as connection:
+            connection.begin()
+            try:
+                _prepare(connection, database_path)
+                report = _ingest(connection, trials_dir)
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise
+            return report
+    except duckdb.Error as error:
+        raise _unreadable(database_path, error) from error
+    except OSError as error:
+        raise StoreError(
+            f"{database_path} could not be written", found=str(error), next_step="make its directory writable"
+        ) from error
+    finally:
+        _WRITER.release()
+
+
+def _catalogue_rows() -> list[dict[str, Any]]:
+    return [
+        {"metric": name, "label": it.label, "unit": it.unit, "better": it.better.value, "definition": it.definition}
+        for name, it in CATALOGUE.items()
+    ]
+
+
+def _prepare(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Lay the schema in a new file; refuse one that was made by another version of schema or catalogue."""
+    about = {"schema_version": str(DATABASE_SCHEMA_VERSION), "catalogue": digest(_catalogue_rows())}
+    tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    if not tables:
+        connection.execute(resources.files("redline.store").joinpath("schema.sql").read_text(encoding="utf-8"))
+        _insert(connection, "about", pa.Table.from_pylist([{"key": key, "value": about[key]} for key in about]))
+        _insert(connection, "metrics", pa.Table.from_pylist(_catalogue_rows()))
+        return
+    found = dict(connection.execute("SELECT key, value FROM about").fetchall()) if "about" in tables else {}
+    if found != about:
+        raise StoreError(
+            f"{path} was made by another version of Redline",
+            expected=f"tables of version {about['schema_version']}, metric catalogue {about['catalogue']}",
+            found=f"version {found.get('schema_version', 'none')}, catalogue {found.get('catalogue', 'none')}",
+            next_step=_REBUILD,
+        )
+
+
+def _ingest(connection: duckdb.DuckDBPyConnection, trials_dir: Path) -> IngestReport:
+    known: dict[str, str] = dict(connection.execute("SELECT trial_id, digest FROM trials").fetchall())
+    seen = {
+        "systems": {name for (name,) in connection.execute("SELECT sut_id FROM systems").fetchall()},
+        "pins": {name for (name,) in connection.execute("SELECT pin_id FROM pins").fetchall()},
+    }
+    added = skipped = 0
+    damaged: list[DamagedTrial] = []
+    batch: list[LoadedTrial] = []
+    for path in list_trials(trials_dir):
+        try:
+            stored = known.get(path.name)
+            if stored is None:
+                batch.append(load_trial(path))
+                added += 1
+            elif stored == read_digest(path):
+                skipped += 1
+            else:
+                damaged.append(DamagedTrial(path, "differs from the trial of this id that is in the database"))
+        except StoreError as error:
+            found = f": {error.found}" if error.found else ""
+            damaged.append(DamagedTrial(path, f"{error.problem}{found}"))
+        if len(batch) == _BATCH_TRIAL_COUNT:
+            _insert_batch(connection, batch, seen)
+            batch.clear()
+    if batch:
+        _insert_batch(connection, batch, seen)
+    return IngestReport(added, skipped, tuple(damaged))
+
+
+def _insert_batch(
+    connection: duckdb.DuckDBPyConnection, batch: Sequence[LoadedTrial], seen: Mapping[str, set[str]]
+) -> None:
+    for name in SCHEMAS:
+        _insert(connection, name, pa.concat_tables([loaded.tables[name] for loaded in batch]))
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in _COLUMNS}
+    for loaded in batch:
+        trial = loaded.trial
+        sut_id = trial.sut.sut_id  # once: it hashes the whole lock
+        if sut_id not in seen["systems"]:
+            seen["systems"].add(sut_id)
+            pin_id = trial.sut.pin.pin_id
+            rows["systems"].append(_system_row(trial.sut, sut_id, pin_id))
+            if pin_id not in seen["pins"]:
+                seen["pins"].add(pin_id)
+                rows["pins"].append(_pin_row(trial.sut.pin, pin_id))
+        rows["trials"].append(_trial_row(loaded, sut_id))
+        rows["validity"] += [
+            {"trial_id": trial.trial_id, "position": position, "rule_limit": reading.limit}
+            | {"rule": reading.rule, "reading": reading.reading, "ok": reading.ok}
+            for position, reading in enumerate(trial.validity)
+        ]
+        rows["readings"] += _reading_rows(trial)
+    for name, values in rows.items():
+        if values:
+            _insert(connection, name, pa.Table.from_pylist([_printable(row) for row in values], _COLUMNS[name]))
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
+    """Append rows whose column names are the table's."""
+    connection.register("incoming", rows)
+    connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")  # noqa: S608  # names of schema.sql
+    connection.unregister("incoming")
+
+
+# --- rows ---------------------------------------------------------------------------------------------------
+
+
+def _text_columns(*names: str) -> list[tuple[str, pa.DataType]]:
+    return [(name, pa.string()) for name in names]
+
+
+_TEXTS = pa.map_(pa.string(), pa.string())
+_COLUMNS: Mapping[str, pa.Schema] = {
+    "pins": pa.schema(
+        _text_columns(
+            "pin_id", "kind", "distribution", "version", "platform", "python_version", "wheel_sha256", "url", "lock"
+        )
+    ),
+    "systems": pa.schema(
+        [
+            *_text_columns("sut_id", "pin_id", "label"),
+            ("extra_args", pa.list_(pa.string())),
+            ("models", pa.list_(pa.struct(_text_columns("recipe", "model")))),
+        ]
+    ),
+    "trials": pa.schema(
+        [
+            *_text_columns("trial_id", "digest", "run_id", "arm", "sut_id", "spec", "scenario", "scenario_hash"),
+            *_text_columns("runner_class", "fingerprint_id", "started_at", "status", "reported_version", "detail"),
+            ("fingerprint_facts", _TEXTS),
+            ("fingerprint_notes", _TEXTS),
+            ("pair_index", pa.int64()),
+            ("start_s", pa.float64()),
+        ]
+    ),
+    "validity": pa.schema(
+        [
+            *_text_columns("trial_id", "rule", "reading", "rule_limit"),
+            ("position", pa.int64()),
+            ("ok", pa.bool_()),
+        ]
+    ),
+    "readings": pa.schema([*_text_columns("trial_id", "metric"), ("value", pa.float64())]),
+}
+
+
+def _printable(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: printable(value) if isinstance(value, str) else value for key, value in row.items()}
+
+
+def _pairs(values: Mapping[str, str]) -> list[tuple[str, str]]:
+    return sorted({printable(key): printable(value) for key, value in values.items()}.items())
+
+
+def _pin_row(pin: BuildPin, pin_id: str) -> dict[str, Any]:
+    row = asdict(pin) | {"pin_id": pin_id, "kind": pin.kind.value}
+    del row["spec"]  # how somebody asked for the build: it stands with the trial
+    return row
+
+
+def _system_row(sut: SystemUnderTest, sut_id: str, pin_id: str) -> dict[str, Any]:
+    return {
+        "sut_id": sut_id,
+        "pin_id": pin_id,
+        "label": sut.label,
+        "extra_args": [printable(argument) for argument in sut.extra_args],
+        "models": [{"recipe": printable(recipe), "model": printable(model)} for recipe, model in sut.models],
+    }
+
+
+def _trial_row(loaded: LoadedTrial, sut_id: str) -> dict[str, Any]:
+    trial = loaded.trial
+    return {
+        "trial_id": trial.trial_id,
+        "digest": loaded.digest,
+        "run_id": trial.run_id,
+        "arm": trial.arm.value,
+        "pair_index": trial.pair_index,
+        "sut_id": sut_id,
+        "spec": trial.sut.pin.spec,
+        "scenario": trial.scenario,
+        "scenario_hash": trial.scenario_hash,
+        "runner_class": trial.runner_class,
+        "fingerprint_id": trial.fingerprint.fingerprint_id,
+        "fingerprint_facts": _pairs(trial.fingerprint.facts),
+        "fingerprint_notes": _pairs(trial.fingerprint.notes),
+        "started_at": trial.started_at,
+        "status": trial.status.value,
+        "reported_version": trial.reported_version,
+        "start_s": trial.start_s,
+        "detail": trial.detail,
+    }
+
+
+def _reading_rows(trial: Trial) -> list[dict[str, Any]]:
+    """The defined readings. One that is not finite (a score of NaN, say) is undefined like any other."""
+    rows = []
+    for metric in CATALOGUE:
+        try:
+            reading = reading_of(trial, metric)
+        except (ValueError, ArithmeticError):
+            continue
+        if reading is not None:
+            rows.append({"trial_id": trial.trial_id, "metric": metric, "value": reading.value})
+    return rows
+
+
+# --- query --------------------------------------------------------------------------------------------------
+
+
+def query(
+    database_path: Path, sql: str, parameters: Sequence[object] = (), *, wait_s: float = WAIT_S
+) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """(column names, rows) of an SQL statement; it can read this database and change or reach nothing.
+
+    Raises UsageError with DuckDB's own message for SQL it refuses or a file that is not there, StoreBusyError
+    if another process writes longer than `wait_s`, StoreError if the file is damaged.
+    """
+    if not database_path.is_file():
+        raise UsageError(
+            f"there is no database at {database_path}",
+            expected="a file made by `redline db ingest`",
+            next_step="run `redline db ingest` first, or name another file",
+        )
+    with _connect(database_path, read_only=True, wait_s=wait_s) as connection:
+        try:
+            connection.execute(sql, parameters)
+            columns = tuple(column[0] for column in connection.description or ())
+            return columns, connection.fetchall() if columns else []
+        except (duckdb.FatalException, duckdb.InternalException, duckdb.IOException) as error:
+            raise _unreadable(database_path, error) from error
+        except duckdb.Error as error:
+            raise UsageError(
+                "the query was refused",
+                found=str(error).strip(),
+                next_step="`SHOW TABLES` lists the tables and views, `DESCRIBE trials` the columns of one",
+            ) from error

