@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.measure import hash_scenario
-from flows.workspace import CHECKOUT, Workspace
+from flows.workspace import Workspace, content_root
 from redline import content
 from redline.builds.resolve import write_pin
 from redline.errors import InvalidMeasurementError, UsageError
@@ -24,12 +24,12 @@ def accept(state_dir: Path, run_ids: Sequence[str], who: str, reason: str) -> tu
         UsageError: no such run, or the runs do not belong together.
         InvalidMeasurementError: a trial of a run is not valid: it is evidence of nothing.
     """
-    workspace = Workspace(CHECKOUT, state_dir)
+    workspace = Workspace(content_root(), state_dir)
     trials = [trial for run_id in run_ids for trial in _trials_of(workspace, run_id)]
     written = []
     for scenario in dict.fromkeys(trial.scenario for trial in trials):
         chosen = [trial for trial in trials if trial.scenario == scenario]
-        baseline = _baseline_of(chosen, who, reason)
+        baseline = _baseline_of(chosen, workspace.scenario(scenario).metrics, who, reason)
         path = workspace.baseline_path(baseline.runner_class, scenario)
         content.write_baseline(path, baseline)
         written.append(path)
@@ -42,7 +42,7 @@ def accept(state_dir: Path, run_ids: Sequence[str], who: str, reason: str) -> tu
 
 
 def _trials_of(workspace: Workspace, run_id: str) -> tuple[Trial, ...]:
-    paths = list_trials(workspace.trials_dir)
+    paths = list_trials(workspace.trials_dir) if workspace.trials_dir.is_dir() else ()
     trials = [read_trial(path) for path in paths]
     singles = [trial for trial in trials if trial.arm is Arm.SINGLE]
     known = sorted({trial.run_id for trial in singles})
@@ -73,7 +73,7 @@ def _trials_of(workspace: Workspace, run_id: str) -> tuple[Trial, ...]:
     return chosen
 
 
-def _baseline_of(trials: Sequence[Trial], who: str, reason: str) -> Baseline:
+def _baseline_of(trials: Sequence[Trial], metrics: Sequence[str], who: str, reason: str) -> Baseline:
     first = trials[0]
     for name, values in (
         ("system under test", {trial.sut.sut_id for trial in trials}),
@@ -89,7 +89,7 @@ def _baseline_of(trials: Sequence[Trial], who: str, reason: str) -> Baseline:
             )
     readings = {
         metric: tuple(reading.value for trial in trials if (reading := reading_of(trial, metric)) is not None)
-        for metric in CATALOGUE
+        for metric in metrics
     }
     return Baseline(
         schema=1,
@@ -138,7 +138,7 @@ def item_scores(trials: Sequence[Trial]) -> dict[str, float]:
 
 def show(runner: str) -> Iterator[str]:
     """A line or two per accepted baseline of a runner class."""
-    directory = CHECKOUT / "baselines" / runner
+    directory = content_root() / "baselines" / runner
     paths = sorted(directory.glob("*.json"))
     if not paths:
         yield f"no baselines for runner class {runner}"
@@ -154,9 +154,9 @@ def show(runner: str) -> Iterator[str]:
 
 def describe_scenarios(name: str | None) -> Iterator[str]:
     """Every scenario in a line, or one of them in full. Raises ContentError for an unknown one."""
-    workspace = Workspace(CHECKOUT, CHECKOUT)
+    workspace = Workspace(content_root(), content_root())
     if name is None:
-        for path in sorted((CHECKOUT / "scenarios").glob("*.toml")):
+        for path in sorted((workspace.root / "scenarios").glob("*.toml")):
             yield f"{path.stem}: {content.scenario(path).description}"
         return
     scenario = workspace.scenario(name)

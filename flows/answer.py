@@ -70,7 +70,7 @@ def against_baselines(session: Session) -> Judged:
         baseline = plan.workspace.baseline(plan.runner_class.name, scenario.name)
         problem = _unusable(baseline, trial)
         if baseline is None or problem:
-            missing.append(f"{scenario.name}: {problem}")
+            missing.append(f"{scenario.name} ({problem})")
         elif scenario.measures_accuracy:
             before = ItemScores(scenario.name, baseline.item_scores, len(baseline.trial_ids))
             after = ItemScores(scenario.name, item_scores([trial]), 1)
@@ -184,13 +184,13 @@ def _stored(plan: Plan, scenario: Scenario, trial: Trial, baseline: Baseline) ->
 def _unusable(baseline: Baseline | None, trial: Trial) -> str:
     """Why a baseline cannot serve this trial; empty if it can."""
     if baseline is None:
-        return "no baseline was accepted"
+        return "none accepted yet"
     if baseline.scenario_hash != trial.scenario_hash:
-        return "the baseline was accepted for another version of the scenario"
+        return "accepted for another version of the scenario"
     facts = trial.fingerprint.facts
     changed = sorted(name for name in facts if baseline.fingerprint.get(name) != facts[name])
     if changed or baseline.fingerprint_id != trial.fingerprint.fingerprint_id:
-        return f"the baseline was accepted on another machine ({', '.join(changed)} differ)"
+        return f"accepted on another machine: {', '.join(changed)} differ"
     return ""
 
 
@@ -226,7 +226,8 @@ def _machine_warnings(plan: Plan, trials: Sequence[Trial]) -> tuple[str, ...]:
     dropped = sum(trial.dropped_count - planned.get(trial.scenario, 0) for trial in trials)
     if dropped <= 0:
         return ()
-    return (f"{dropped} repeats were dropped for other work on this machine and measured again",)
+    windows = "1 window was" if dropped == 1 else f"{dropped} windows were"
+    return (f"{windows} dropped because of other work on this machine, and measured again while retries were left",)
 
 
 def _accept_step(session: Session) -> NextStep:

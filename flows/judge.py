@@ -58,6 +58,7 @@ def start(plan: Plan) -> SpeedState:
     if not keys:
         return SpeedState({}, 0)
     workspace = plan.workspace
+    workspace.trials_dir.mkdir(parents=True, exist_ok=True)
     ingest(workspace.trials_dir, workspace.database_path)
     history: dict[Key, list[tuple[float, float]]] = {key: [] for key in keys}
     for row in pair_variances(workspace.database_path, plan.runner_class.name):

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from checks.validity import drop_reason_for, trial_validity
-
 from flows.progress import Narrator
 from redline.builds.install import InstalledBuild
 from redline.datasets import materialise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flows.workspace import CHECKOUT, Workspace
+from flows.workspace import Workspace, content_root
 from redline.store.database import ingest, query
 from redline.store.history import noise
 
@@ -23,9 +23,10 @@ def answer(state_dir: Path, text: str) -> Iterator[str]:
         UsageError: the SQL is wrong.
         StoreBusyError: another process holds the database for longer than the wait.
     """
-    workspace = Workspace(CHECKOUT, state_dir)
+    workspace = Workspace(content_root(), state_dir)
     if text == "rebuild":
         workspace.database_path.unlink(missing_ok=True)
+    workspace.trials_dir.mkdir(parents=True, exist_ok=True)
     report = ingest(workspace.trials_dir, workspace.database_path)
     for each in report.damaged:
         yield f"damaged, left out: {each.path.name}: {each.problem}"

@@ -14,7 +14,7 @@ from flows.plan import Options, Wanted, make_plan
 from flows.prefect_api import prefect_api
 from flows.progress import narrate
 from flows.request import Answer, GateRequest, Judged, RunRequest, Seen, Session
-from flows.workspace import CHECKOUT, Workspace
+from flows.workspace import Workspace, content_root
 from redline.errors import ExitCode, RedlineError
 from redline.model import Finding, Verdict
 from redline.runner.lock import runner_lock
@@ -60,7 +60,7 @@ def _in_session(
     kind: ReportKind, options: Options, wanted: tuple[Wanted, ...], body: Callable[[Session], Judged]
 ) -> Answer:
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
-    workspace = Workspace(CHECKOUT, options.state_dir)
+    workspace = Workspace(content_root(), options.state_dir)
     plan = make_plan(run_id, workspace, options, wanted)
     workspace.log_dir(run_id).mkdir(parents=True, exist_ok=True)
     started_at, begin_s = datetime.now(UTC), time.monotonic()

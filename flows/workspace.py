@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from checks.policy import Policy
 from redline import content
+from redline.errors import UsageError
 from redline.model import Baseline, Recipe, RunnerClass, Scenario
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+CONTENT_VARIABLE = "REDLINE_CONTENT"
+
+
+def content_root() -> Path:
+    """Where scenarios, recipes, runner classes, policies and baselines lie: $REDLINE_CONTENT, else the checkout.
+
+    A team keeps its own content in its own repository and still runs an unchanged Redline.
+    Raises UsageError if the variable names no directory.
+    """
+    root = Path(os.environ.get(CONTENT_VARIABLE) or CHECKOUT).resolve()
+    if not (root / "scenarios").is_dir():
+        raise UsageError(
+            f"${CONTENT_VARIABLE} names no content",
+            expected="a directory with scenarios/, recipes/, runners/ and checks/policies/",
+            found=str(root),
+            next_step=f"correct or unset {CONTENT_VARIABLE}",
+        )
+    return root
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,5 +84,7 @@ class Workspace:
 
     def model_path(self, model: str) -> str:
         """An absolute path for a model directory of the checkout; a hub id or another path as it is."""
-        inside = self.root / model
-        return str(inside) if inside.is_dir() else model
+        for root in (self.root, CHECKOUT):
+            if (root / model).is_dir():
+                return str((root / model).resolve())
+        return model

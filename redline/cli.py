@@ -326,6 +326,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RedlineError as error:
         print(f"redline: {error}", file=sys.stderr)
         return int(error.exit_code)
+    except SystemExit:
+        print("redline: terminated; what was measured is kept", file=sys.stderr)
+        raise
     except KeyboardInterrupt:
         print("redline: interrupted; what was measured is kept", file=sys.stderr)
         return 128 + signal.SIGINT

@@ -32,7 +32,7 @@ def format_value(value: float, unit: str) -> str:
 
 def format_percent(effect: float) -> str:
     """A relative effect with sign: `+3.1 %`."""
-    return f"{effect * 100:+.1f} %"
+    return f"{effect * 100 + 0.0:+.1f} %".replace("-0.0 %", "+0.0 %")
 
 
 def format_duration(duration_s: float) -> str:

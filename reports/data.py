@@ -116,9 +116,12 @@ def trial_validity(trial: Trial) -> TrialValidity:
 
 
 def dropped_repeats(trials: Iterable[Trial]) -> tuple[DroppedRepeats, ...]:
-    """The dropped windows of the trials, counted per arm, scenario and reason, in order of first appearance."""
+    """The dropped windows of the trials, counted per arm, scenario and kind of reason, in order of appearance.
+
+    The kind is what stands before the colon; each repeat keeps its whole reason in the store.
+    """
     counts = Counter(
-        (trial.arm, trial.scenario, repeat.drop_reason)
+        (trial.arm, trial.scenario, repeat.drop_reason.split(":", 1)[0])
         for trial in trials
         for repeat in trial.repeats
         if repeat.drop_reason

@@ -17,6 +17,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 MODES = {
     "ok": "answers",
@@ -37,7 +38,7 @@ MODES = {
     "port_lost_once": "finds its port taken the first time",
 }
 SLEEPER = "import time; time.sleep(300)"
-STATE = {"healthy": True, "first_completion": threading.Event()}
+STATE: dict[str, Any] = {"healthy": True, "first_completion": threading.Event()}
 
 
 def note_pid(pid: int) -> None:

