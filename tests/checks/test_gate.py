@@ -38,7 +38,7 @@ def judged(before, after, prior=NO_PRIOR, metric="tpot_s_median", policy=CPU):
 @given(ARMS, PRIORS)
 def test_swapping_the_arms_mirrors_the_estimate(arms, prior):
     """With the arms swapped the effect is the same one in the other direction, with the same p."""
-    there, back = judged(*arms, prior), judged(arms[1], arms[0], prior)
+    there, back = judged(arms[0], arms[1], prior), judged(arms[1], arms[0], prior)
     assert math.log1p(there.effect) == pytest.approx(-math.log1p(back.effect), abs=1e-9)
     assert there.p_two_sided == pytest.approx(back.p_two_sided, rel=1e-6, abs=1e-9)
     assert not (there.finding is Finding.REGRESSED and back.finding is Finding.REGRESSED)
@@ -47,7 +47,7 @@ def test_swapping_the_arms_mirrors_the_estimate(arms, prior):
 @given(ARMS, PRIORS, st.floats(0.001, 1000.0))
 def test_the_unit_does_not_matter(arms, prior, scale):
     """Readings in another unit (every one multiplied by the same number) give the same figures."""
-    plain = judged(*arms, prior)
+    plain = judged(arms[0], arms[1], prior)
     scaled = judged([value * scale for value in arms[0]], [value * scale for value in arms[1]], prior)
     assert scaled.effect == pytest.approx(plain.effect, abs=1e-6)
     assert scaled.effect_high == pytest.approx(plain.effect_high, rel=1e-5, abs=1e-5)
@@ -56,7 +56,7 @@ def test_the_unit_does_not_matter(arms, prior, scale):
 @given(ARMS, PRIORS, st.floats(0.8, 1.25))
 def test_a_slower_candidate_shifts_the_estimate_and_nothing_else(arms, prior, factor):
     """Slowing the candidate by a factor adds its logarithm to the effect and leaves the width alone."""
-    plain, slower = judged(*arms, prior), judged(arms[0], [value * factor for value in arms[1]], prior)
+    plain, slower = judged(arms[0], arms[1], prior), judged(arms[0], [value * factor for value in arms[1]], prior)
     assert math.log1p(slower.effect) == pytest.approx(math.log1p(plain.effect) + math.log(factor), abs=1e-6)
     assert slower.df == pytest.approx(plain.df, rel=1e-6)
 
@@ -66,7 +66,7 @@ def test_the_order_of_pairs_does_not_matter_within_a_look(arms, prior, random):
     """At one look, the same pairs in another order give the same comparison."""
     order = list(range(len(arms[0])))
     random.shuffle(order)
-    plain = judged(*arms, prior)
+    plain = judged(arms[0], arms[1], prior)
     mixed = judged([arms[0][index] for index in order], [arms[1][index] for index in order], prior)
     assert mixed.effect == pytest.approx(plain.effect, abs=1e-9)
     assert mixed.effect_high == pytest.approx(plain.effect_high, rel=1e-6)
@@ -75,7 +75,7 @@ def test_the_order_of_pairs_does_not_matter_within_a_look(arms, prior, random):
 @given(ARMS, PRIORS)
 def test_regressed_means_more_than_half_the_margin(arms, prior):
     """A regressed metric's estimate lies above half its margin, and its interval above zero."""
-    found = judged(*arms, prior)
+    found = judged(arms[0], arms[1], prior)
     if found.finding is Finding.REGRESSED:
         assert math.log1p(found.effect) > math.log1p(found.margin) / 2 - 1e-9
         assert found.effect_low > 0

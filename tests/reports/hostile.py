@@ -28,11 +28,23 @@ HOSTILE = (
 )
 
 
+def _pin(fill: Callable[[str], str]) -> BuildPin:
+    return BuildPin(
+        BuildKind.ENDPOINT,
+        fill("spec"),
+        fill("distribution"),
+        fill("version"),
+        fill("platform"),
+        fill("python_version"),
+        None,
+        "",
+        fill("url"),
+    )
+
+
 def filled(fill: Callable[[str], str]) -> ReportData:
     """A report with every part present, whose every outside string is `fill(its name)`."""
-    names = ("spec", "distribution", "version", "platform", "python_version")
-    pin = BuildPin(BuildKind.ENDPOINT, *map(fill, names), None, "", fill("url"))
-    sut = SystemUnderTest(pin, (fill("extra_arg"),), ((fill("model recipe"), fill("model")),))
+    sut = SystemUnderTest(_pin(fill), (fill("extra_arg"),), ((fill("model recipe"), fill("model")),))
     scenario = fill("scenario")
     speed = tuple(
         replace(found, scenario=scenario, method=fill("method"), warnings=(fill("warning"),)) for found in SPEED[:2]
