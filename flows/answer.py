@@ -36,18 +36,30 @@ from reports.data import NextStep, ScenarioSection
 EXAMPLES_MAX = 3
 
 
-def of_pairs(session: Session, state: SpeedState) -> Judged:
+def answers_are_worse(session: Session) -> bool:
+    """True if accuracy alone already makes the gate's verdict `regressed`: valid trials, proven loss."""
+    trials = session.seen.trials
+    valid = all(trial.status is TrialStatus.VALID for trial in trials)
+    return valid and any(found.finding is Finding.REGRESSED for found in _accuracy(session.plan, trials))
+
+
+def _accuracy(plan: Plan, trials: Sequence[Trial]) -> tuple[AccuracyComparison, ...]:
+    return tuple(_accuracy_of_arms(plan, each, trials) for each in plan.scenarios if each.measures_accuracy)
+
+
+def of_pairs(session: Session, state: SpeedState, *, speed_measured: bool) -> Judged:
     """The gate's answer: speed and accuracy joined into one verdict."""
     plan, seen = session.plan, session.seen
     trials = seen.trials
-    compared = tuple(
-        _accuracy_of_arms(plan, scenario, trials) for scenario in plan.scenarios if scenario.measures_accuracy
-    )
+    compared = _accuracy(plan, trials)
     comparisons = state.suite.comparisons if state.suite is not None else ()
-    undecided = state.pair_limit > 0 and not (state.finished and comparisons)
+    undecided = speed_measured and not (state.finished and comparisons)
     accuracy_broken = any(trial.status is TrialStatus.INVALID for trial in trials if _scored(plan, trial))
     problems = _broken(trials) if undecided or accuracy_broken else ()
-    joined = verdict.join(comparisons, compared, arm_problems=problems, warnings=_machine_warnings(plan, trials))
+    warnings = _machine_warnings(plan, trials)
+    if state.pair_limit > 0 and not speed_measured:
+        warnings = (*warnings, "speed was not measured: the answers alone decide (--complete measures it all the same)")
+    joined = verdict.join(comparisons, compared, arm_problems=problems, warnings=warnings)
     joined = _with_evidence(joined, _evidence(seen.baseline, seen.candidate, trials))
     return Judged(
         joined,

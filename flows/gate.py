@@ -29,6 +29,9 @@ def gate_flow(request: GateRequest, session: Session) -> Judged:
     arms = tuple(ArmSetup(each.arm, sut, build) for each, sut, build in zip(wanted, suts, builds, strict=True))
     for group in accuracy:
         seen.trials += steps.measure_round(plan.round_of(group, arms, pair_index=0), narrator)
+    if speed and answer.answers_are_worse(session) and not session.options.complete:
+        narrator.say("the answers are worse: the verdict is known, speed is not measured (--complete measures it)")
+        speed = []
     for pair_index in range(state.pair_limit + INVALID_PAIRS_MAX if speed else 0):
         narrator.plan(pair_s * (state.pair_limit - state.pair_count))
         for group in speed:
@@ -38,4 +41,4 @@ def gate_flow(request: GateRequest, session: Session) -> Judged:
         if state.finished or state.invalid_pair_count > INVALID_PAIRS_MAX:
             break
     steps.ingest_trials(plan.workspace, narrator)
-    return answer.of_pairs(session, state)
+    return answer.of_pairs(session, state, speed_measured=bool(speed))

@@ -26,7 +26,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What every measuring command is told; `command` repeats it, `program` is how Redline was called."""
+    """What every measuring command is told; `command` repeats it, `program` is how Redline was called.
+
+    `complete`: measure everything even when the verdict is already known.
+    """
 
     state_dir: Path
     scenarios: tuple[str, ...]
@@ -36,6 +39,7 @@ class Options:
     quiet: bool
     program: str
     command: str
+    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,7 @@ def _add_gate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         gate.add_argument(
             f"--{arm}-model", action="append", default=[], metavar="RECIPE=DIR", help=f"another model for the {arm}"
         )
+    gate.add_argument("--complete", action="store_true", help="measure speed even when the answers are proven worse")
     _add_measuring(gate)
     gate.set_defaults(action=_gate)
 
@@ -251,6 +252,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         quiet=arguments.quiet,
         program=program(),
         command=shlex.join([program(), *sys.argv[1:]]),
+        complete=getattr(arguments, "complete", False),
     )
 
 

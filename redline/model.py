@@ -540,6 +540,8 @@ class Comparison:
 class AccuracyComparison:
     """The same items on both arms. Scores are shares; `change_*` is candidate minus baseline.
 
+    `examples`: (item, expected answer, baseline's answer, candidate's answer) of items whose score fell.
+
     `worse_p`: one-sided mid-p McNemar for 0/1 scores, paired normal otherwise; `share_of_baseline_ok`:
     whether the non-inferiority test at `share_min` of the baseline passed, failed, or could not tell.
     """

@@ -74,7 +74,7 @@ def test_scenarios_say_what_would_run() -> None:
     """`redline scenarios NAME` shows the identity, the arrivals and the server's arguments."""
     assert "offline-short: All requests at once" in redline("scenarios").stdout
     shown = redline("scenarios", "server-short").stdout
-    assert "rate_per_s=10.0" in shown
+    assert "rate_per_s=12.0" in shown
     assert "--load-format dummy" in shown
 
 

@@ -56,8 +56,8 @@ def test_an_unknown_key_in_a_table_names_the_nearest_one(tmp_path: Path) -> None
     [
         ("request_count = 24", 'request_count = "30"', "request_count"),
         ("request_count = 24", "request_count = 0", "at least 1"),
-        ("rate_per_s = 10.0", "rate_per_s = -1.0", "(0, 100000]"),
-        ("rate_per_s = 10.0", "rate_per_s = inf", "arrivals"),
+        ("rate_per_s = 12.0", "rate_per_s = -1.0", "(0, 100000]"),
+        ("rate_per_s = 12.0", "rate_per_s = inf", "arrivals"),
         ('kind = "server"', 'kind = "sever"', "'server'"),
         ('"ttft_s_median"', '"ttft_median"', "'ttft_s_median'"),
         ("seed = 20240402\n", "", "'seed' is missing"),

@@ -70,7 +70,7 @@ def test_poisson_gaps_have_the_rate_of_the_scenario() -> None:
     due = offsets_ns(many, 0)
     assert list(due) == sorted(due)
     mean_s = due[-1] / 1e9 / many.request_count
-    assert mean_s == pytest.approx(0.1, abs=4 * 0.1 / 20_000**0.5)
+    assert mean_s == pytest.approx(1 / 12, abs=4 / 12 / 20_000**0.5)
     assert due[0] > 0
 
 
