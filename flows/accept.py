@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from flows.measure import hash_scenario
 from flows.workspace import Workspace, content_root
 from redline import content
 from redline.builds.resolve import write_pin
-from redline.errors import InvalidMeasurementError, UsageError
+from redline.errors import InvalidMeasurementError, StoreError, UsageError
 from redline.metrics import CATALOGUE, reading_of
 from redline.model import Arm, Baseline, BuildPin, Trial, TrialStatus
 from redline.store.trials import list_trials, read_trial
@@ -25,7 +25,8 @@ def accept(state_dir: Path, run_ids: Sequence[str], who: str, reason: str) -> tu
         InvalidMeasurementError: a trial of a run is not valid: it is evidence of nothing.
     """
     workspace = Workspace(content_root(), state_dir)
-    trials = [trial for run_id in run_ids for trial in _trials_of(workspace, run_id)]
+    found = [trial for run_id in run_ids for trial in _trials_of(workspace, run_id)]
+    trials = list({trial.trial_id: trial for trial in found}.values())
     written = []
     for scenario in dict.fromkeys(trial.scenario for trial in trials):
         chosen = [trial for trial in trials if trial.scenario == scenario]
@@ -43,7 +44,7 @@ def accept(state_dir: Path, run_ids: Sequence[str], who: str, reason: str) -> tu
 
 def _trials_of(workspace: Workspace, run_id: str) -> tuple[Trial, ...]:
     paths = list_trials(workspace.trials_dir) if workspace.trials_dir.is_dir() else ()
-    trials = [read_trial(path) for path in paths]
+    trials = [trial for path in paths if (trial := _readable(path)) is not None]
     singles = [trial for trial in trials if trial.arm is Arm.SINGLE]
     known = sorted({trial.run_id for trial in singles})
     if not known:
@@ -71,6 +72,14 @@ def _trials_of(workspace: Workspace, run_id: str) -> tuple[Trial, ...]:
             next_step="mend what the report's validity table names and run again",
         )
     return chosen
+
+
+def _readable(path: Path) -> Trial | None:
+    """A trial, or None for a damaged one: it is nobody's baseline, and `redline db` names it."""
+    try:
+        return read_trial(path)
+    except StoreError:
+        return None
 
 
 def _baseline_of(trials: Sequence[Trial], metrics: Sequence[str], who: str, reason: str) -> Baseline:
@@ -103,12 +112,25 @@ def _baseline_of(trials: Sequence[Trial], metrics: Sequence[str], who: str, reas
         build=_build_summary(first.sut.pin),
         extra_args=first.sut.extra_args,
         trial_ids=tuple(trial.trial_id for trial in trials),
-        readings={metric: values for metric, values in readings.items() if values},
+        readings=_positive(first.scenario, readings),
         item_scores=item_scores(trials),
         accepted_by=who,
         accepted_at=datetime.now(UTC).isoformat(timespec="seconds"),
         reason=reason,
     )
+
+
+def _positive(scenario: str, readings: Mapping[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+    """The readings that there are. Raises InvalidMeasurementError for one that is not positive."""
+    for metric, values in readings.items():
+        if any(value <= 0 for value in values):
+            raise InvalidMeasurementError(
+                f"{scenario} cannot be a baseline",
+                expected=f"{metric} above 0",
+                found=", ".join(map(str, values)),
+                next_step="a baseline that answers nothing right can fail nobody: look at the model",
+            )
+    return {metric: values for metric, values in readings.items() if values}
 
 
 def _build_summary(pin: BuildPin) -> dict[str, str]:
@@ -162,7 +184,7 @@ def describe_scenarios(name: str | None) -> Iterator[str]:
     scenario = workspace.scenario(name)
     recipe = workspace.recipe(scenario.recipe)
     yield f"{scenario.name}: {scenario.description}"
-    yield f"  hash {hash_scenario(scenario)}"
+    yield f"  hash {hash_scenario(scenario, recipe)}"
     yield f"  {scenario.arrivals}"
     yield f"  {scenario.workload}"
     windows = f"{scenario.discard_count} + {scenario.repeat_count} windows"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,6 +35,7 @@ from redline.model import (
 from reports.data import NextStep, ScenarioSection
 
 EXAMPLES_MAX = 3
+WRONG_BUILD = "the pinned build answers"
 
 
 def answers_are_worse(session: Session) -> bool:
@@ -54,12 +56,13 @@ def of_pairs(session: Session, state: SpeedState, *, speed_measured: bool) -> Ju
     compared = _accuracy(plan, trials)
     comparisons = state.suite.comparisons if state.suite is not None else ()
     undecided = speed_measured and not (state.finished and comparisons)
-    accuracy_broken = any(trial.status is TrialStatus.INVALID for trial in trials if _scored(plan, trial))
-    problems = _broken(trials) if undecided or accuracy_broken else ()
-    warnings = _machine_warnings(plan, trials)
+    problems = state.broken
+    if undecided and not problems:
+        problems = _broken(trials) or ("speed could not be compared: no valid pair",)
+    warnings = (*_broken(trials), *_machine_warnings(plan, trials))
     if state.pair_limit > 0 and not speed_measured:
         warnings = (*warnings, "speed was not measured: the answers alone decide (--complete measures it all the same)")
-    joined = verdict.join(comparisons, compared, arm_problems=problems, warnings=warnings)
+    joined = _joined(comparisons, compared, (), trials, problems, warnings)
     joined = _with_evidence(joined, _evidence(seen.baseline, seen.candidate, trials))
     return Judged(
         joined,
@@ -81,6 +84,8 @@ def against_baselines(session: Session) -> Judged:
         trial = next(each for each in seen.trials if each.scenario == scenario.name)
         baseline = plan.workspace.baseline(plan.runner_class.name, scenario.name)
         problem = _unusable(baseline, trial)
+        if trial.status is not TrialStatus.VALID:
+            continue
         if baseline is None or problem:
             missing.append(f"{scenario.name} ({problem})")
         elif scenario.measures_accuracy:
@@ -89,13 +94,11 @@ def against_baselines(session: Session) -> Judged:
             compared.append(accuracy.compare(before, after, plan.policy.accuracy))
         else:
             comparisons += _stored(plan, scenario, trial, baseline)
-    joined = verdict.join(
-        comparisons,
-        compared,
-        arm_problems=_broken(seen.trials),
-        missing_baselines=missing,
-        warnings=_machine_warnings(plan, seen.trials),
-    )
+            unread = [metric for metric in scenario.metrics if metric not in baseline.readings]
+            missing += [f"{scenario.name} (accepted without a reading of {metric})" for metric in unread]
+    problems = _broken(seen.trials)
+    warnings = (*problems, *_machine_warnings(plan, seen.trials))
+    joined = _joined(comparisons, compared, missing, seen.trials, problems, warnings)
     steps = [_accept_step(session)] if joined.finding is Finding.NO_BASELINE else []
     return Judged(
         joined,
@@ -143,6 +146,9 @@ def _accuracy_of_arms(plan: Plan, scenario: Scenario, trials: Sequence[Trial]) -
         ItemScores(scenario.name, item_scores(arms[arm]), len(arms[arm])) for arm in (Arm.BASELINE, Arm.CANDIDATE)
     )
     compared = accuracy.compare(before, after, plan.policy.accuracy)
+    problems = _broken([*arms[Arm.BASELINE], *arms[Arm.CANDIDATE]])
+    if problems:
+        return replace(compared, finding=Finding.INVALID, warnings=problems)
     return replace(compared, examples=_examples(scenario, arms[Arm.BASELINE], arms[Arm.CANDIDATE]))
 
 
@@ -157,10 +163,6 @@ def _examples(
         (materialise.item_key(items[index]), items[index].expected or "", before[index][0], after[index][0])
         for index in lost[:EXAMPLES_MAX]
     )
-
-
-def _scored(plan: Plan, trial: Trial) -> bool:
-    return any(scenario.name == trial.scenario and scenario.measures_accuracy for scenario in plan.scenarios)
 
 
 def _answers(trials: Sequence[Trial]) -> Mapping[int, tuple[str, float]]:
@@ -178,13 +180,14 @@ def _stored(plan: Plan, scenario: Scenario, trial: Trial, baseline: Baseline) ->
     primary_count = max(1, sum(plan.policy.of(metric).primary for _, metric in judge.speed_keys(plan)))
     for metric in scenario.metrics:
         reading = reading_of(trial, metric)
-        if reading is not None and metric in baseline.readings:
+        value = math.nan if reading is None else reading.value  # the comparison then says that it is invalid
+        if metric in baseline.readings:
             found.append(
                 stored.compare_stored(
                     scenario.name,
                     metric,
                     baseline.readings[metric],
-                    reading.value,
+                    value,
                     plan.policy,
                     primary_count=primary_count,
                     request_count=scenario.request_count,
@@ -201,21 +204,47 @@ def _unusable(baseline: Baseline | None, trial: Trial) -> str:
         return "accepted for another version of the scenario"
     facts = trial.fingerprint.facts
     changed = sorted(name for name in facts if baseline.fingerprint.get(name) != facts[name])
+    pin = trial.sut.pin
+    if baseline.build.get("url") != pin.url:
+        return "accepted for a server in another place"
     if changed or baseline.fingerprint_id != trial.fingerprint.fingerprint_id:
         return f"accepted on another machine: {', '.join(changed)} differ"
     return ""
 
 
-def _broken(trials: Sequence[Trial]) -> tuple[str, ...]:
-    """The broken validity rules of invalid trials, each once, in words."""
+def _broken(trials: Sequence[Trial], rule: str | None = None) -> tuple[str, ...]:
+    """The broken validity rules (or the one named) of invalid trials, each once, in words."""
     found = dict.fromkeys(
         f"{trial.scenario} ({trial.arm.value}): {reading.rule}, read {reading.reading}, limit {reading.limit}"
         for trial in trials
         if trial.status is TrialStatus.INVALID
         for reading in trial.validity
-        if not reading.ok
+        if not reading.ok and rule in (None, reading.rule)
     )
     return tuple(found)
+
+
+def _joined(
+    comparisons: Sequence[Comparison],
+    compared: Sequence[AccuracyComparison],
+    missing: Sequence[str],
+    trials: Sequence[Trial],
+    problems: Sequence[str],
+    warnings: Sequence[str],
+) -> Verdict:
+    """The verdict by the precedence of `checks.verdict`: what could not be measured never hides a proven loss.
+
+    Only a wrong build makes everything invalid; other problems do unless something is regressed.
+    """
+    wrong_build = _broken(trials, rule=WRONG_BUILD)
+    joined = verdict.join(
+        comparisons, compared, arm_problems=wrong_build, missing_baselines=missing, warnings=tuple(warnings)
+    )
+    if problems and joined.finding not in (Finding.REGRESSED, Finding.INVALID):
+        return replace(joined, finding=Finding.INVALID, reason="; ".join(list(problems)[:2]))
+    if problems and not comparisons and not compared:
+        return replace(joined, reason="; ".join(list(problems)[:2]))
+    return joined
 
 
 def _with_evidence(joined: Verdict, statements: tuple[str, ...]) -> Verdict:

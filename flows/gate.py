@@ -9,7 +9,8 @@ from flows.measure import ArmSetup
 from flows.request import GateRequest, Judged, Session
 
 INVALID_PAIRS_MAX = 2
-"""A pair with an invalid trial is no evidence and is measured again, at most this many times in one gate."""
+"""A pair that a busy machine spoilt is measured again, at most this many times in one gate. A pair in which an arm
+failed requests is never measured again: that would be choosing the results."""
 
 
 @flow(name="gate", validate_parameters=False, persist_result=False)
@@ -28,17 +29,18 @@ def gate_flow(request: GateRequest, session: Session) -> Judged:
     builds = [steps.install(sut.pin, plan.workspace, narrator) for sut in suts]
     arms = tuple(ArmSetup(each.arm, sut, build) for each, sut, build in zip(wanted, suts, builds, strict=True))
     for group in accuracy:
-        seen.trials += steps.measure_round(plan.round_of(group, arms, pair_index=0), narrator)
+        steps.measure_round(plan.round_of(group, arms, 0, seen.add), narrator)
     if speed and answer.answers_are_worse(session) and not session.options.complete:
         narrator.say("the answers are worse: the verdict is known, speed is not measured (--complete measures it)")
         speed = []
     for pair_index in range(state.pair_limit + INVALID_PAIRS_MAX if speed else 0):
         narrator.plan(pair_s * (state.pair_limit - state.pair_count))
         for group in speed:
-            seen.trials += steps.measure_round(plan.round_of(group, arms, pair_index), narrator)
+            steps.measure_round(plan.round_of(group, arms, pair_index, seen.add), narrator)
         state = judge.speed(plan, seen.trials, state)
         narrator.say(f"after {state.pair_count} of at most {state.pair_limit} pairs: {state.summary}")
-        if state.finished or state.invalid_pair_count > INVALID_PAIRS_MAX:
+        if state.finished or state.broken or state.invalid_pair_count > INVALID_PAIRS_MAX:
             break
+    judged = answer.of_pairs(session, state, speed_measured=bool(speed))
     steps.ingest_trials(plan.workspace, narrator)
-    return answer.of_pairs(session, state, speed_measured=bool(speed))
+    return judged

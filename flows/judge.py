@@ -14,13 +14,17 @@ from redline.model import Arm, Scenario, Trial, TrialStatus
 from redline.store.database import ingest
 from redline.store.history import pair_variances
 
+MACHINE_RULES = frozenset({"counted repeats", "schedule lag p99"})
+"""Rules that a busy machine breaks, whatever the build: such a pair is measured again."""
+
 
 @dataclass(frozen=True, slots=True)
 class SpeedState:
     """How far the gate's speed comparison has come.
 
     `priors` are fixed before the first pair: what is learned today must not decide today.
-    `pair_limit` bounds the pairs that count; a pair with an invalid trial does not.
+    `pair_limit` bounds the pairs that count; a pair with an invalid trial does not. `broken`: what an arm did
+    that no busy machine explains; it ends the gate, because measuring again would be choosing the results.
     """
 
     priors: dict[Key, VariancePrior]
@@ -28,6 +32,7 @@ class SpeedState:
     suite: SuiteState | None = None
     pair_count: int = 0
     invalid_pair_count: int = 0
+    broken: tuple[str, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -80,7 +85,26 @@ def speed(plan: Plan, trials: Sequence[Trial], state: SpeedState) -> SpeedState:
     pairs = [_paired(trials, scenario, metric, valid) for scenario in scenarios for metric in scenario.metrics]
     frozen = state.suite.frozen if state.suite is not None else {}
     suite = judge_suite(pairs, state.priors, plan.policy, frozen) if valid else None
-    return SpeedState(state.priors, state.pair_limit, suite, len(valid), len(measured) - len(valid))
+    broken = tuple(dict.fromkeys(problem for index in measured for problem in _arm_faults(trials, scenarios, index)))
+    return SpeedState(state.priors, state.pair_limit, suite, len(valid), len(measured) - len(valid), broken)
+
+
+def _arm_faults(trials: Sequence[Trial], scenarios: Sequence[Scenario], pair_index: int) -> list[str]:
+    """What makes a pair invalid other than a busy machine: failed requests, a wrong build, a missing reading."""
+    found = []
+    for scenario in scenarios:
+        for arm in (Arm.BASELINE, Arm.CANDIDATE):
+            trial = _trial_of(trials, scenario.name, arm, pair_index)
+            if trial is None or not trial.counted_repeats:
+                continue
+            where = f"{scenario.name} ({arm.value}, pair {pair_index + 1})"
+            found += [
+                f"{where}: {reading.rule}, read {reading.reading}, limit {reading.limit}"
+                for reading in trial.validity
+                if not reading.ok and reading.rule not in MACHINE_RULES
+            ]
+            found += [f"{where}: no reading of {name}" for name in scenario.metrics if reading_of(trial, name) is None]
+    return found
 
 
 def _trial_of(trials: Sequence[Trial], scenario: str, arm: Arm, pair_index: int) -> Trial | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from redline.datasets import materialise
 from redline.deploy import endpoint as attached
 from redline.deploy import process as deployer
 from redline.deploy.server_metrics import difference, read_counters
+from redline.errors import DeployError
 from redline.load.arrivals import offsets_ns
 from redline.load.client import LoadPlan
 from redline.load.worker import LoadWorker, load_worker
@@ -39,6 +40,7 @@ from redline.model import (
     SystemUnderTest,
     Trial,
     TrialStatus,
+    digest,
 )
 from redline.runner.affinity import pin
 from redline.runner.fingerprint import split_cpus, usable_cpu_ids
@@ -74,6 +76,7 @@ class Round:
     state_dir: Path
     trials_dir: Path
     log_dir: Path
+    on_trial: Callable[[Trial], None] = lambda _: None
 
 
 @dataclass(slots=True)
@@ -184,7 +187,7 @@ def _measure_scenario(
     try:
         with narrator.doing(f"measuring {scenario.name}, round {round_.pair_index + 1}", expected_s):
             for window in range(scenario.discard_count + scenario.repeat_count):
-                swap = (window + round_.pair_index) % 2 == 1
+                swap = window % 2 == 1  # the pair index already chose who leads window 0
                 for bench in reversed(benches) if swap else benches:
                     _measure_window(round_, scenario, window, bench, benches, worker, narrator)
     except BaseException as error:
@@ -192,12 +195,17 @@ def _measure_scenario(
             if bench.repeats:
                 partial = _trial(round_, scenario, bench)
                 detail = f"interrupted: {type(error).__name__}"
-                write_trial(round_.trials_dir, replace(partial, status=TrialStatus.PARTIAL, detail=detail))
+                _keep(round_, replace(partial, status=TrialStatus.PARTIAL, detail=detail))
         raise
     trials = [_trial(round_, scenario, bench) for bench in benches]
     for trial in trials:
-        write_trial(round_.trials_dir, trial)
+        _keep(round_, trial)
     return trials
+
+
+def _keep(round_: Round, trial: Trial) -> None:
+    write_trial(round_.trials_dir, trial)
+    round_.on_trial(trial)
 
 
 def _measure_window(
@@ -239,22 +247,28 @@ def _one_repeat(
     times_before = read_cpu_times(own_pids)
     measured = worker.run(plan)
     shares = cpu_shares(times_before, read_cpu_times(own_pids))
-    if bench.server is not None:
-        bench.server.check_alive()
-    records = tuple(_scored(plan, record) for record in measured.records)
     ours = bench.server is not None
-    foreign = shares.foreign if ours else None
-    return Repeat(
+    repeat = Repeat(
         index=len(bench.repeats),
         started_at=measured.started_at,
         duration_ns=measured.duration_ns,
-        records=records,
-        server_counters=difference(counters_before, read_counters(bench.endpoint.base_url)),
-        foreign_cpu_share=foreign,
+        records=tuple(_scored(plan, record) for record in measured.records),
+        server_counters={},
+        foreign_cpu_share=shares.foreign if ours else None,
         steal_share=shares.steal,
         client_cpu_s=measured.client_cpu_s,
-        drop_reason=drop_reason_for(window, foreign, shares.steal, scenario, round_.runner_class),
+        drop_reason=drop_reason_for(
+            window, shares.foreign if ours else None, shares.steal, scenario, round_.runner_class
+        ),
     )
+    try:
+        if bench.server is not None:
+            bench.server.check_alive()
+        counters_after = read_counters(bench.endpoint.base_url)
+    except DeployError:
+        bench.repeats.append(replace(repeat, drop_reason="the server died in or after this window"))
+        raise
+    return replace(repeat, server_counters=difference(counters_before, counters_after))
 
 
 def _scored(plan: LoadPlan, record: RequestRecord) -> RequestRecord:
@@ -295,10 +309,17 @@ def _trial(round_: Round, scenario: Scenario, bench: _Bench) -> Trial:
     )
 
 
-def hash_scenario(scenario: Scenario) -> str:
-    """The identity of a scenario: its materialised requests and due times of every window."""
+def hash_scenario(scenario: Scenario, recipe: Recipe) -> str:
+    """The identity of a scenario, 16 hex digits: its requests, due times and windows, and how it is served."""
     windows = range(scenario.discard_count + scenario.repeat_count)
-    return materialise.scenario_hash(scenario, [offsets_ns(scenario, window) for window in windows])
+    work = materialise.scenario_hash(scenario, [offsets_ns(scenario, window) for window in windows])
+    served = [recipe.model, recipe.revision, recipe.context_tokens_max]
+    how = [{key: list(value) for key, value in recipe.server_args.items()}, _plain(recipe.environment)]
+    return digest([work, scenario.discard_count, scenario.repeat_count, served, how])
+
+
+def _plain(environment: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    return {platform: dict(variables) for platform, variables in environment.items()}
 
 
 def elapsed_s(since_s: float) -> float:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from checks.policy import Policy
 from flows.measure import ArmSetup, Round, expected_round_s, hash_scenario
 from flows.workspace import Workspace
+from redline.builds.build_spec import EndpointSpec, parse_spec
 from redline.errors import ContentError, UsageError
-from redline.model import Arm, Recipe, RunnerClass, RunnerFingerprint, Scenario, SystemUnderTest
+from redline.metrics import CATALOGUE
+from redline.model import Arm, Recipe, RunnerClass, RunnerFingerprint, Scenario, SystemUnderTest, Trial
 from redline.runner.fingerprint import memory_bytes, read_fingerprint
 
 
@@ -72,8 +74,10 @@ class Plan:
         """All scenarios, in the order in which they are measured."""
         return tuple(scenario for group in self.groups for scenario in group.scenarios)
 
-    def round_of(self, group: Group, arms: tuple[ArmSetup, ...], pair_index: int) -> Round:
-        """One round of a group's scenarios on these arms."""
+    def round_of(
+        self, group: Group, arms: tuple[ArmSetup, ...], pair_index: int, on_trial: Callable[[Trial], None]
+    ) -> Round:
+        """One round of a group's scenarios on these arms; `on_trial` gets each trial as soon as it is written."""
         return Round(
             run_id=self.run_id,
             pair_index=pair_index,
@@ -87,6 +91,7 @@ class Plan:
             state_dir=self.workspace.state_dir,
             trials_dir=self.workspace.trials_dir,
             log_dir=self.workspace.log_dir(self.run_id),
+            on_trial=on_trial,
         )
 
     def expected_s(self, group: Group, arm_count: int) -> float:
@@ -102,17 +107,76 @@ def make_plan(run_id: str, workspace: Workspace, options: Options, wanted: Seque
     runner_class = workspace.runner_class(options.runner)
     models = tuple(pair for each in wanted for pair in each.models)
     grouped = groups(workspace, options.scenarios, runner_class.platform, models)
-    check_memory(runner_class.memory_bytes_free_min)
-    scenarios = [scenario for group in grouped for scenario in group.scenarios]
+    _check_wanted(wanted)
+    if not any(isinstance(parse_spec(each.spec), EndpointSpec) for each in wanted):
+        check_memory(runner_class.memory_bytes_free_min)
+    policy = workspace.policy(runner_class.policy)
+    _check_policy(grouped, policy)
+    for group in grouped:
+        for scenario in group.scenarios:
+            workspace.baseline(runner_class.name, scenario.name)  # a damaged one is refused before the work
     return Plan(
         run_id=run_id,
         workspace=workspace,
         runner_class=runner_class,
-        policy=workspace.policy(runner_class.policy),
+        policy=policy,
         groups=grouped,
-        scenario_hashes={scenario.name: hash_scenario(scenario) for scenario in scenarios},
+        scenario_hashes={each.name: _hash(each, group.recipe) for group in grouped for each in group.scenarios},
         fingerprint=read_fingerprint(),
     )
+
+
+def _hash(scenario: Scenario, recipe: Recipe) -> str:
+    try:
+        return hash_scenario(scenario, recipe)
+    except ValueError as error:
+        raise ContentError(
+            f"scenario {scenario.name} does not fit together",
+            expected="as many requests as its workload makes",
+            found=str(error),
+            next_step=f"correct scenarios/{scenario.name}.toml",
+        ) from error
+
+
+def _check_wanted(wanted: Sequence[Wanted]) -> None:
+    """Refuse what cannot be done with an endpoint. Raises UsageError for that and for a malformed spec."""
+    for each in wanted:
+        if not isinstance(parse_spec(each.spec), EndpointSpec):
+            continue
+        if each.arm is not Arm.SINGLE:
+            raise UsageError(
+                f"the {each.arm.value} of a gate cannot be an endpoint",
+                expected="a build that Redline can deploy afresh for every pair: the fresh deployment is the replicate",
+                found=each.spec,
+                next_step="measure an endpoint with `redline run --endpoint`, or name its build",
+            )
+        if each.extra_args or each.models:
+            raise UsageError(
+                "--server-args and --model cannot change a server that is already running",
+                expected="--endpoint alone",
+                found=f"{each.spec} with {' '.join(each.extra_args) or 'another model'}",
+                next_step="leave them out, or measure a build",
+            )
+
+
+def _check_policy(grouped: Sequence[Group], policy: Policy) -> None:
+    """Refuse metrics for which the policy states no error rates. Raises ContentError."""
+    keys = [(each.name, metric) for group in grouped for each in group.scenarios for metric in each.metrics]
+    speed = [key for key in keys if CATALOGUE[key[1]].unit != "1"]
+    missing = policy.missing(metric for _, metric in speed)
+    try:
+        if speed and not missing:
+            policy.primaries(speed)
+        problem = f"no entry for {', '.join(missing)}" if missing else ""
+    except ValueError as error:
+        problem = str(error)
+    if problem:
+        raise ContentError(
+            f"policy {policy.name} cannot judge these scenarios",
+            expected="an entry for every metric, and 1 to 6 primary ones",
+            found=problem,
+            next_step=f"add the metric to checks/policies/{policy.name}.toml, or choose other scenarios",
+        )
 
 
 def groups(

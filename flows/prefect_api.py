@@ -50,6 +50,7 @@ def prefect_api(state_dir: Path, log_path: Path) -> Iterator[str]:
         os.environ.setdefault(name, value)
     configured = os.environ.get("PREFECT_API_URL")
     if configured:
+        _wait_healthy(configured.rstrip("/"), lambda: None, Path("the Prefect server of PREFECT_API_URL"))
         yield configured
         return
     home = state_dir / "prefect"

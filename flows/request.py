@@ -50,6 +50,10 @@ class Seen:
     candidate: SystemUnderTest | None = None
     trials: tuple[Trial, ...] = ()
 
+    def add(self, trial: Trial) -> None:
+        """Note a trial as soon as it is written."""
+        self.trials = (*self.trials, trial)
+
 
 @dataclass(frozen=True, slots=True)
 class Session:

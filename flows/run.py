@@ -19,7 +19,8 @@ def run_flow(request: RunRequest, session: Session) -> Judged:
     build = steps.install(sut.pin, plan.workspace, narrator)
     session.seen.candidate = sut
     for group in plan.groups:
-        round_ = plan.round_of(group, (ArmSetup(Arm.SINGLE, sut, build),), pair_index=0)
-        session.seen.trials += steps.measure_round(round_, narrator)
+        round_ = plan.round_of(group, (ArmSetup(Arm.SINGLE, sut, build),), 0, session.seen.add)
+        steps.measure_round(round_, narrator)
+    judged = answer.against_baselines(session)
     steps.ingest_trials(plan.workspace, narrator)
-    return answer.against_baselines(session)
+    return judged

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from flows.prefect_api import prefect_api
 from flows.progress import narrate
 from flows.request import Answer, GateRequest, Judged, RunRequest, Seen, Session
 from flows.workspace import Workspace, content_root
-from redline.errors import ExitCode, RedlineError
+from redline.errors import ExitCode, InfrastructureError, RedlineError
 from redline.model import Finding, Verdict
 from redline.runner.lock import runner_lock
 from reports.data import ReportData, ReportKind, dropped_repeats, trial_validity
@@ -97,7 +98,8 @@ def _errors_as_verdicts(body: Callable[[Session], Judged], session: Session) -> 
     """A failure is reported like a verdict: it is named `error`, and it is never a pass."""
     try:
         return body(session)
-    except RedlineError as error:
+    except Exception as unexpected:  # noqa: BLE001 - whatever goes wrong is reported, and is never exit code 1
+        error = unexpected if isinstance(unexpected, RedlineError) else _wrapped(unexpected, session)
         finding = Finding.INVALID if error.exit_code is ExitCode.INVALID else Finding.ERROR
         seen = session.seen
         return Judged(
@@ -109,6 +111,17 @@ def _errors_as_verdicts(body: Callable[[Session], Judged], session: Session) -> 
             error=str(error),
             exit_code=error.exit_code,
         )
+
+
+def _wrapped(unexpected: Exception, session: Session) -> InfrastructureError:
+    """An error that nobody foresaw, with its traceback in the run's log folder."""
+    path = session.plan.workspace.log_dir(session.plan.run_id) / "traceback.log"
+    path.write_text("".join(traceback.format_exception(unexpected)), encoding="utf-8")
+    return InfrastructureError(
+        "Redline met an error that it does not know",
+        found=f"{type(unexpected).__name__}: {unexpected}",
+        next_step=f"report it with {path}; what was measured is kept",
+    )
 
 
 def _publish(data: ReportData, path: Path, judged: Judged, options: Options) -> Answer:

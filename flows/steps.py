@@ -12,6 +12,7 @@ from flows.workspace import Workspace
 from redline.builds.install import InstalledBuild
 from redline.builds.install import install as install_build
 from redline.builds.resolve import resolve as resolve_spec
+from redline.errors import StoreError
 from redline.model import BuildKind, BuildPin, SystemUnderTest, Trial
 from redline.store.database import ingest
 
@@ -46,6 +47,10 @@ def measure_round(round_: measure.Round, narrator: Narrator) -> tuple[Trial, ...
 @task(cache_policy=NO_CACHE, persist_result=False)
 def ingest_trials(workspace: Workspace, narrator: Narrator) -> None:
     """Bring the database up to date with the trials on disk; what is damaged is named, never dropped."""
-    report = ingest(workspace.trials_dir, workspace.database_path)
+    try:
+        report = ingest(workspace.trials_dir, workspace.database_path)
+    except StoreError as error:
+        narrator.say(f"the database was not brought up to date, the trials are kept: {error.problem}")
+        return
     for each in report.damaged:
         narrator.say(f"damaged trial left out of the database: {each.path.name}: {each.problem}")

@@ -93,7 +93,12 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--build", default=DEFAULT_BUILD, metavar="BUILD", help="build to measure (default: %(default)s)"
     )
     source.add_argument("--endpoint", metavar="URL", help="measure a server that is already running")
-    run.add_argument("--server-args", default="", metavar="ARGS", help="further server arguments, quoted as one")
+    run.add_argument(
+        "--server-args",
+        default="",
+        metavar="ARGS",
+        help="further server arguments, quoted as one: --server-args='--flag value'",
+    )
     run.add_argument("--model", action="append", default=[], metavar="RECIPE=DIR", help="serve another model")
     _add_measuring(run)
     run.set_defaults(action=_run)
@@ -103,7 +108,12 @@ def _add_gate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     gate = commands.add_parser("gate", help="is the candidate worse? interleaved pairs on this machine")
     for arm in ("baseline", "candidate"):
         gate.add_argument(f"--{arm}", required=True, metavar="BUILD", help=f"{arm} build")
-        gate.add_argument(f"--{arm}-args", default="", metavar="ARGS", help=f"further server arguments of the {arm}")
+        gate.add_argument(
+            f"--{arm}-args",
+            default="",
+            metavar="ARGS",
+            help=f"further server arguments of the {arm}, quoted as one: --{arm}-args='--flag value'",
+        )
         gate.add_argument(
             f"--{arm}-model", action="append", default=[], metavar="RECIPE=DIR", help=f"another model for the {arm}"
         )
@@ -259,11 +269,23 @@ def _options(arguments: argparse.Namespace) -> Options:
 def _baseline_accept(arguments: argparse.Namespace) -> int:
     from flows import accept
 
-    who = arguments.by or getpass.getuser()
+    who = arguments.by or _user()
     for path in accept.accept(state_dir_of(arguments), arguments.run_ids, who, arguments.reason):
         print(f"wrote {path}")
     print("review the change and commit it: a baseline moves only by a reviewed change")
     return ExitCode.NO_WORSE
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise UsageError(
+            "this user has no name",
+            expected="who accepts the baseline",
+            found=str(error),
+            next_step="say it: --by NAME",
+        ) from error
 
 
 def _baseline_show(arguments: argparse.Namespace) -> int:
@@ -338,11 +360,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output went away (`redline db ... | head`): not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.NO_WORSE
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001 - exit code 1 means regressed and nothing else
         wrapped = InfrastructureError(
-            "the operating system refused something Redline needs",
+            "Redline could not go on",
             found=f"{type(error).__name__}: {error}",
-            next_step="free disk space or mend permissions, and run again; what was measured is kept",
+            next_step="mend what it names and run again; what was measured is kept",
         )
         print(f"redline: {wrapped}", file=sys.stderr)
         return int(wrapped.exit_code)

@@ -176,7 +176,8 @@ def scenario(path: Path) -> Scenario:
     source = str(path)
     arrivals = _tagged(raw, "arrivals", ARRIVALS, source)
     workload = _tagged(raw, "workload", WORKLOADS, source)
-    unknown = [name for name in raw.get("metrics", []) if name not in CATALOGUE]
+    named = raw.get("metrics", [])
+    unknown = [name for name in named if name not in CATALOGUE] if isinstance(named, list) else []
     if unknown:
         raise ContentError(
             f"{source}: key 'metrics' names an unknown metric",

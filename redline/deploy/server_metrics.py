@@ -40,7 +40,12 @@ def read_counters(base_url: str) -> dict[str, float]:
             found=f"{type(error).__name__}: {error}",
             next_step="look at the server's log",
         ) from error
-    return parse_counters(response.text) if response.status_code == httpx.codes.OK else {}
+    if response.status_code != httpx.codes.OK:
+        return {}
+    try:
+        return parse_counters(response.text)
+    except ValueError:
+        return {}  # not Prometheus text: as good as none; the validity rule says that they are not reported
 
 
 def difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from redline.errors import RunnerBusyError
 
-LOCK_PATH = Path(tempfile.gettempdir()) / "redline-runner.lock"
+LOCK_PATH = Path("/tmp/redline-runner.lock")  # noqa: S108 - one per machine, whatever a user's TMPDIR says
 POLL_S = 0.5
+
+
+def _open(path: Path) -> int:
+    """The lock file, made for everybody: the next measurement may be another user's. Raises RunnerBusyError."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError as error:
+        raise RunnerBusyError(
+            "the machine's lock file belongs to another user and is closed to us",
+            expected=f"{path} readable and writable by everybody",
+            found=str(error),
+            next_step=f"its owner runs: chmod 666 {path}",
+        ) from error
+    with suppress(PermissionError):  # only its owner may, and did when making it
+        os.fchmod(descriptor, 0o666)
+    return descriptor
 
 
 @contextmanager
@@ -22,7 +37,7 @@ def runner_lock(wait_s: float, on_wait: Callable[[str], None], path: Path = LOCK
 
     Raises RunnerBusyError when another measurement still holds it after `wait_s` seconds.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = _open(path)
     try:
         deadline_s = time.monotonic() + wait_s
         told = False

@@ -177,7 +177,7 @@ def test_a_candidate_that_cannot_start_is_an_error_not_a_pass(environment: dict[
     """A server that refuses its arguments is exit 5, and the report holds the line of its log that says why."""
     code, printed = redline(
         environment,
-        *("gate", "--baseline", BUILD, "--candidate", BUILD, "--candidate-args", "--no-such-flag"),
+        *("gate", "--baseline", BUILD, "--candidate", BUILD, "--candidate-args=--no-such-flag"),
         *("--scenario", "offline-short", "--json", "--quiet"),
     )
     answer = json.loads(printed[printed.index("{") :])
