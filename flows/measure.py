@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from checks.validity import drop_reason_for, trial_validity
 from flows.progress import Narrator
@@ -49,6 +50,7 @@ from redline.scoring.exact_match import exact_match
 from redline.store.trials import write_trial
 
 START_EXPECTED_S = 28.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,14 @@ def _expected_scenario_s(scenario: Scenario) -> float:
             return windows * 2.5 if not scenario.measures_accuracy else 6.0
 
 
+def turn(arms: Sequence[T], index: int) -> tuple[T, ...]:
+    """The arms in the order of the index-th turn: as given, then reversed, then as given.
+
+    Applied to the pairs and, within a pair, to its windows: over two pairs each arm leads equally often.
+    """
+    return tuple(arms) if index % 2 == 0 else tuple(reversed(arms))
+
+
 def measure_round(round_: Round, narrator: Narrator) -> tuple[Trial, ...]:
     """Measure one round and write its trials; what was measured is kept whatever happens.
 
@@ -114,7 +124,7 @@ def measure_round(round_: Round, narrator: Narrator) -> tuple[Trial, ...]:
         DeployError: a server did not come up or died; its arm is named.
         LoadError: the load engine failed.
     """
-    order = round_.arms if round_.pair_index % 2 == 0 else tuple(reversed(round_.arms))
+    order = turn(round_.arms, round_.pair_index)
     groups = (order,) if round_.runner_class.arms_resident_max >= len(order) else tuple((arm,) for arm in order)
     trials: list[Trial] = []
     for group in groups:
@@ -187,8 +197,7 @@ def _measure_scenario(
     try:
         with narrator.doing(f"measuring {scenario.name}, round {round_.pair_index + 1}", expected_s):
             for window in range(scenario.discard_count + scenario.repeat_count):
-                swap = window % 2 == 1  # the pair index already chose who leads window 0
-                for bench in reversed(benches) if swap else benches:
+                for bench in turn(benches, window):
                     _measure_window(round_, scenario, window, bench, benches, worker, narrator)
     except BaseException as error:
         for bench in benches:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from redline.content import recipe as read_recipe
+from redline.deploy.process import launch
 from redline.store.trials import list_trials, read_trial
 
 ROOT = Path(__file__).parents[2]
@@ -183,3 +185,27 @@ def test_a_candidate_that_cannot_start_is_an_error_not_a_pass(environment: dict[
     answer = json.loads(printed[printed.index("{") :])
     assert (code, answer["finding"]) == (5, "error"), printed
     assert "no-such-flag" in Path(answer["report"]).read_text()
+
+
+def test_a_server_that_somebody_else_started(environment: dict[str, str], vllm_build: Any, tmp_path: Path) -> None:
+    """`run --endpoint` measures a live server it did not start, does not stop it, and its pin is no lock."""
+    recipe = read_recipe(ROOT / "recipes" / "tiny-skill.toml")
+    with launch(
+        python=vllm_build.python,
+        recipe=recipe,
+        platform="cpu",
+        extra_args=(),
+        model=str(ROOT / recipe.model),
+        state_dir=Path(environment["REDLINE_STATE"]),
+        log_path=tmp_path / "server.log",
+        distribution=vllm_build.distribution,
+        installed_version=vllm_build.installed_version,
+    ) as server:
+        url = server.wait_ready().base_url
+        code, printed = redline(environment, "run", "--endpoint", url, "--scenario", "accuracy-tiny")
+        server.check_alive()
+    assert code == 6, printed
+    (path,) = list_trials(Path(environment["REDLINE_STATE"]) / "trials")
+    trial = read_trial(path)
+    assert (trial.status.value, trial.sut.pin.kind.value, trial.sut.pin.url) == ("valid", "endpoint", url)
+    assert trial.reported_version == "0.32.0"
