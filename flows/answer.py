@@ -158,7 +158,7 @@ def _examples(
     """(item, expected, baseline answer, candidate answer) of the first items that were lost."""
     before, after = _answers(baseline), _answers(candidate)
     lost = [index for index in before if index in after and before[index][1] > after[index][1]]
-    items = materialise.requests(scenario, 0, offsets_ns(scenario, 0), salt="") if lost else ()
+    items = materialise.requests(scenario, 0, offsets_ns(scenario), salt="") if lost else ()
     return tuple(
         (materialise.item_key(items[index]), items[index].expected or "", before[index][0], after[index][0])
         for index in lost[:EXAMPLES_MAX]

@@ -242,7 +242,7 @@ def _one_repeat(
     round_: Round, scenario: Scenario, window: int, bench: _Bench, worker: LoadWorker, idle: Sequence[_Bench]
 ) -> Repeat:
     warm_up = window < scenario.discard_count
-    due_ns = offsets_ns(scenario, window)
+    due_ns = offsets_ns(scenario)
     salt = f"{bench.trial_id}-{len(bench.repeats)}"  # vLLM refuses slashes
     plan = LoadPlan(
         base_url=bench.endpoint.base_url,
@@ -321,7 +321,7 @@ def _trial(round_: Round, scenario: Scenario, bench: _Bench) -> Trial:
 def hash_scenario(scenario: Scenario, recipe: Recipe) -> str:
     """The identity of a scenario, 16 hex digits: its requests, due times and windows, and how it is served."""
     windows = range(scenario.discard_count + scenario.repeat_count)
-    work = materialise.scenario_hash(scenario, [offsets_ns(scenario, window) for window in windows])
+    work = materialise.scenario_hash(scenario, [offsets_ns(scenario) for _ in windows])
     served = [recipe.model, recipe.revision, recipe.context_tokens_max]
     how = [{key: list(value) for key, value in recipe.server_args.items()}, _plain(recipe.environment)]
     return digest([work, scenario.discard_count, scenario.repeat_count, served, how])

@@ -19,13 +19,13 @@ ACCURACY = content.scenario(ROOT / "scenarios" / "accuracy-tiny.toml")
 
 def test_the_same_seed_gives_the_same_requests() -> None:
     """Both arms of a comparison get byte-identical work."""
-    due = offsets_ns(SERVER, 1)
+    due = offsets_ns(SERVER)
     assert materialise.requests(SERVER, 1, due, "a") == materialise.requests(SERVER, 1, due, "a")
 
 
 def test_repeats_and_warm_up_share_no_prompt() -> None:
     """No window can be answered from what an earlier one left in the prefix cache."""
-    due = offsets_ns(SERVER, 0)
+    due = offsets_ns(SERVER)
     windows = [materialise.requests(SERVER, index, due, "a") for index in range(3)]
     windows.append(materialise.requests(SERVER, 0, due, "a", warm_up=True))
     prompts = [request.prompt_token_ids for window in windows for request in window]
@@ -36,7 +36,7 @@ def test_the_workload_is_what_the_scenario_says() -> None:
     """Counts, lengths and vocabulary are the declared ones."""
     workload = SERVER.workload
     assert isinstance(workload, RandomTokens)
-    made = materialise.requests(SERVER, 0, offsets_ns(SERVER, 0), "a")
+    made = materialise.requests(SERVER, 0, offsets_ns(SERVER), "a")
     assert len(made) == SERVER.request_count
     for request in made:
         assert len(request.prompt_token_ids) == workload.prompt_tokens
@@ -51,7 +51,7 @@ def test_the_hash_follows_every_part_of_the_work_but_no_salt() -> None:
         from redline.model import Scenario
 
         assert isinstance(scenario, Scenario)
-        return materialise.scenario_hash(scenario, [offsets_ns(scenario, index) for index in range(2)])
+        return materialise.scenario_hash(scenario, [offsets_ns(scenario)] * 2)
 
     changed = [
         replace(SERVER, seed=1),
@@ -67,7 +67,7 @@ def test_the_hash_follows_every_part_of_the_work_but_no_salt() -> None:
 def test_poisson_gaps_have_the_rate_of_the_scenario() -> None:
     """The mean of many exponential gaps is 1 / rate within four standard errors; the first gap is one too."""
     many = replace(SERVER, request_count=20_000)
-    due = offsets_ns(many, 0)
+    due = offsets_ns(many)
     assert list(due) == sorted(due)
     mean_s = due[-1] / 1e9 / many.request_count
     assert mean_s == pytest.approx(1 / 12, abs=4 / 12 / 20_000**0.5)
@@ -86,7 +86,7 @@ def test_the_skill_test_set_is_the_published_one() -> None:
 
 def test_an_accuracy_request_carries_its_answer() -> None:
     """Scored requests start with the begin token, may stop by themselves and know the right answer."""
-    made = materialise.requests(ACCURACY, 0, offsets_ns(ACCURACY, 0), "a")
+    made = materialise.requests(ACCURACY, 0, offsets_ns(ACCURACY), "a")
     assert made[0].prompt_token_ids[0] == skill_tasks.BEGIN_TOKEN_ID
     assert not made[0].ignore_eos
     assert made[0].expected
