@@ -6,7 +6,7 @@ VENV := .venv
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 STAMP_RUN := $(VENV)/.set-up-run-$(VERSION)
 STAMP_DEV := $(VENV)/.set-up-dev-$(VERSION)
-TESTED := redline checks reports flows models tests
+TESTED := redline checks reports flows models benchmarks tests
 
 # Bytecode is written on first use: without it every start of Redline takes two to three seconds more.
 unexport PYTHONDONTWRITEBYTECODE
@@ -28,11 +28,12 @@ run: $(STAMP_RUN) ## set up, then measure the pinned vLLM on this machine (ARGS 
 		echo "make run: measured; there is no accepted baseline to compare with yet (exit code 6 of redline), which is not a pass."; \
 	else exit $$status; fi
 
-test: check ## everything in `make check`, then the tests with a real vLLM, one at a time
+test: lint ## set up, lint, every test: those that need no vLLM two at a time, then those with a real one
+	$(VENV)/bin/python -m pytest --no-vllm --numprocesses 2 $(ARGS)
 	$(VENV)/bin/python -m pytest -m vllm $(ARGS)
 
-check: lint ## set up, lint, then every test that needs no vLLM, two at a time: under two minutes
-	$(VENV)/bin/python -m pytest --no-vllm --numprocesses 2 $(ARGS)
+check: lint ## set up, lint, then the fast tests, two at a time: under two minutes
+	$(VENV)/bin/python -m pytest --no-vllm -m "not slow" --numprocesses 2 $(ARGS)
 
 lint: $(STAMP_DEV) ## format, lint, types, import law, workflows
 	$(VENV)/bin/ruff format --check $(TESTED)

@@ -17,11 +17,14 @@ from redline.model import (
     Arm,
     BuildKind,
     BuildPin,
+    ClientReport,
     Outcome,
     Repeat,
     RequestRecord,
     RunnerFingerprint,
+    StampSource,
     SystemUnderTest,
+    TokenCounts,
     Trial,
     TrialStatus,
     ValidityReading,
@@ -57,8 +60,20 @@ def make_trial(seed: int, request_count: int, chunk_count: int) -> Trial:
                 finish_reason="length",
             )
         )
+    client = ClientReport(
+        cpu_s=0.1,
+        stamps=StampSource.KERNEL,
+        token_counts=TokenCounts.IDS,
+        chunk_count=request_count * chunk_count,
+        coalesced_count=0,
+        connection_count=16,
+        resent_count=0,
+        clock_step_ns=0,
+        tls=False,
+        simulated=False,
+    )
     repeat = Repeat(
-        0, "2026-11-21T10:00:00Z", 10**10, tuple(records), {"vllm:prompt_tokens_total": 1.0}, 0.01, 0.0, 0.1
+        0, "2026-11-21T10:00:00Z", 10**10, tuple(records), {"vllm:prompt_tokens_total": 1.0}, 0.01, 0.0, client
     )
     pin = BuildPin(
         kind=BuildKind.INDEX_WHEEL,

@@ -10,11 +10,29 @@ from collections import Counter
 from collections.abc import Sequence
 
 from redline.metrics import percentile, schedule_lag_s
-from redline.model import Outcome, RandomTokens, Repeat, RunnerClass, Scenario, Server, ValidityReading
+from redline.model import (
+    Calibration,
+    CalibrationRung,
+    Outcome,
+    RandomTokens,
+    Repeat,
+    RunnerClass,
+    Scenario,
+    Server,
+    ValidityReading,
+)
 
 CACHE_HITS = "vllm:prefix_cache_hits_total"
 CACHE_QUERIES = "vllm:prefix_cache_queries_total"
 PREEMPTIONS = "vllm:num_preemptions_total"
+REAL_SERVER = "a real server answers"
+CLIENT_STAMPS, CLIENT_CALIBRATED = "client stamps", "client calibrated"
+CLIENT_RULES = (CLIENT_STAMPS, CLIENT_CALIBRATED)
+"""Listed with every trial: how far its times can be trusted."""
+
+NOT_CALIBRATED = "this machine's client is not calibrated (redline calibrate)"
+BEYOND = "beyond the rates that this machine's client was calibrated for"
+CLOCK_STEP_NS_SHOWN = 50_000
 
 
 def trial_validity(
@@ -24,11 +42,13 @@ def trial_validity(
     pin_version: str,
     reported_version: str,
     installed_version: str | None,
+    calibration: Calibration | None = None,
 ) -> tuple[ValidityReading, ...]:
     """Every rule with its reading and limit, kept or broken; the trial is valid if all are ok.
 
     Read over the repeats that count. `installed_version`: of the distribution in the server's environment;
     None for an endpoint that somebody else started, where this rule and the server's counters may stay unread.
+    `calibration`: of the load client on this machine, if there is one.
     """
     counted = [repeat for repeat in repeats if not repeat.drop_reason]
     readings = [
@@ -43,6 +63,9 @@ def trial_validity(
         _cache(scenario, counted, own=installed_version is not None),
         _right_build(pin_version, reported_version, installed_version),
         _preemptions(counted),
+        _real_server(repeats),
+        _stamps(counted),
+        _calibrated(counted, calibration),
     ]
     return tuple(readings)
 
@@ -166,6 +189,64 @@ def _preemptions(counted: Sequence[Repeat]) -> ValidityReading:
     """Listed, never broken: running out of KV cache is something a build does, and may be the regression."""
     count = sum(repeat.server_counters.get(PREEMPTIONS, 0.0) for repeat in counted)
     return ValidityReading("preemptions", f"{count:.0f}", "none (listed only)", ok=True)
+
+
+def _real_server(repeats: Sequence[Repeat]) -> ValidityReading:
+    """An answer of `redline simulate`, in whatever repeat, makes the trial no measurement."""
+    simulated = any(repeat.client.simulated for repeat in repeats)
+    return ValidityReading(
+        REAL_SERVER, "answers of `redline simulate`" if simulated else "no stand-in", "no stand-in", not simulated
+    )
+
+
+def _stamps(counted: Sequence[Repeat]) -> ValidityReading:
+    """Listed, never broken: whose stamps, and how many of them are upper bounds."""
+    sources = sorted({repeat.client.stamps.value for repeat in counted})
+    chunks = sum(repeat.client.chunk_count for repeat in counted)
+    coalesced = sum(repeat.client.coalesced_count for repeat in counted)
+    counts = sorted({repeat.client.token_counts.value for repeat in counted})
+    resent = sum(repeat.client.resent_count for repeat in counted)
+    parts = [f"{'/'.join(sources) or 'no'} stamps", f"tokens per chunk by {'/'.join(counts) or 'nothing'}"]
+    parts.append(f"{coalesced / chunks * 100 if chunks else 0:.1f} % of chunks shared a read")
+    parts += [f"{resent} requests resent"] if resent else []
+    parts += ["over TLS"] if any(repeat.client.tls for repeat in counted) else []
+    steps_ns = max((abs(repeat.client.clock_step_ns) for repeat in counted), default=0)
+    parts += [f"the wall clock was set by {steps_ns / 1e6:.1f} ms"] if steps_ns > CLOCK_STEP_NS_SHOWN else []
+    return ValidityReading(CLIENT_STAMPS, ", ".join(parts), "listed only", ok=True)
+
+
+def _calibrated(counted: Sequence[Repeat], calibration: Calibration | None) -> ValidityReading:
+    """Listed, never broken: within the rates that the client was calibrated for, and its own error there.
+
+    A client that cannot keep up breaks the schedule lag rule; this says what is known beyond that.
+    """
+    rate, chunk_rate = busiest(counted)
+    load = f"{rate:.0f} requests and {chunk_rate:.0f} chunks a second"
+    if calibration is None:
+        return ValidityReading(CLIENT_CALIBRATED, f"{load}; {NOT_CALIBRATED}", "listed only", ok=True)
+    limit = f"{calibration.rate_per_s_max:.0f} requests, {calibration.chunks_per_s_max:.0f} chunks a second"
+    rung = calibration.rung_for(rate, chunk_rate)
+    said = own_error(rung) if rung is not None else BEYOND
+    return ValidityReading(CLIENT_CALIBRATED, f"{load}; {said}", f"{limit} (listed only)", ok=True)
+
+
+def busiest(repeats: Sequence[Repeat]) -> tuple[float, float]:
+    """(requests, chunks) a second over a whole window, of the window with most requests a second."""
+    rates = [
+        (len(repeat.records) * 1e9 / repeat.duration_ns, repeat.client.chunk_count * 1e9 / repeat.duration_ns)
+        for repeat in repeats
+        if repeat.duration_ns > 0
+    ]
+    return max(rates, default=(0.0, 0.0))
+
+
+def own_error(rung: CalibrationRung) -> str:
+    """The client's own errors at a rung, in words: what of TTFT and ITL is the client's doing."""
+    return (
+        f"the client's own error (p99) TTFT {rung.ttft_error_s_p99 * 1e3:.2f} ms, "
+        f"chunk stamps {rung.chunk_error_s_p99 * 1e3:.3f} ms, "
+        f"measured at {rung.rate_per_s:.0f} requests a second"
+    )
 
 
 def _at_most(share: float) -> str:

@@ -43,9 +43,7 @@ def accept(state_dir: Path, run_ids: Sequence[str], who: str, reason: str) -> tu
 
 
 def _trials_of(workspace: Workspace, run_id: str) -> tuple[Trial, ...]:
-    paths = list_trials(workspace.trials_dir) if workspace.trials_dir.is_dir() else ()
-    trials = [trial for path in paths if (trial := _readable(path)) is not None]
-    singles = [trial for trial in trials if trial.arm is Arm.SINGLE]
+    singles = [trial for trial in readable_trials(workspace.trials_dir) if trial.arm is Arm.SINGLE]
     known = sorted({trial.run_id for trial in singles})
     if not known:
         raise UsageError(
@@ -72,6 +70,11 @@ def _trials_of(workspace: Workspace, run_id: str) -> tuple[Trial, ...]:
             next_step="mend what the report's validity table names and run again",
         )
     return chosen
+
+
+def readable_trials(trials_dir: Path) -> tuple[Trial, ...]:
+    """Every trial in a directory that can be read, in order of name; none if there is no such directory."""
+    return tuple(trial for path in list_trials(trials_dir) if (trial := _readable(path)) is not None)
 
 
 def _readable(path: Path) -> Trial | None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from checks import accuracy, stored, verdict
 from checks.attribution import difference_statements, stage_statements
+from checks.validity import CLIENT_RULES
 from flows import judge
 from flows.accept import item_scores
 from flows.judge import SpeedState
@@ -31,6 +32,7 @@ from redline.model import (
     Trial,
     TrialStatus,
     Verdict,
+    is_closed_loop,
 )
 from reports.data import NextStep, ScenarioSection
 
@@ -128,8 +130,26 @@ def sections(plan: Plan, trials: Sequence[Trial]) -> tuple[ScenarioSection, ...]
             if (readings := _readings(shown, metric))
         )
         scenario_hash = plan.scenario_hashes[scenario.name]
-        found.append(ScenarioSection(scenario.name, scenario.description, scenario_hash, counts, samples))
+        found.append(
+            ScenarioSection(
+                scenario.name, scenario.description, scenario_hash, counts, samples, _remarks(scenario, chosen)
+            )
+        )
     return tuple(found)
+
+
+def _remarks(scenario: Scenario, trials: Sequence[Trial]) -> tuple[str, ...]:
+    """What a reader of these latencies must know of how they were taken."""
+    if scenario.measures_accuracy:
+        return ()
+    rules = {reading.rule: reading.reading for trial in trials for reading in trial.validity}
+    said = [rules[rule] for rule in CLIENT_RULES if rule in rules]
+    remarks = [f"Load client: {'; '.join(said)}."] if said else []
+    if is_closed_loop(scenario.arrivals):
+        remarks.append(
+            "A closed loop: a stall delays the requests behind it unseen, so latencies look better than users'."
+        )
+    return tuple(remarks)
 
 
 def _readings(trials: Sequence[Trial], metric: str) -> tuple[Reading, ...]:

@@ -6,6 +6,7 @@ where only one fits, the arms follow each other, the order alternating from pair
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ from redline.load.client import LoadPlan
 from redline.load.worker import LoadWorker, load_worker
 from redline.model import (
     Arm,
+    Calibration,
+    Concurrency,
     Endpoint,
     Offline,
     Outcome,
@@ -38,10 +41,13 @@ from redline.model import (
     RunnerFingerprint,
     Scenario,
     Server,
+    SingleStream,
     SystemUnderTest,
     Trial,
     TrialStatus,
     digest,
+    in_flight_max,
+    is_closed_loop,
 )
 from redline.runner.affinity import pin
 from redline.runner.fingerprint import split_cpus, usable_cpu_ids
@@ -78,6 +84,7 @@ class Round:
     state_dir: Path
     trials_dir: Path
     log_dir: Path
+    calibration: Calibration | None = None
     on_trial: Callable[[Trial], None] = lambda _: None
 
 
@@ -92,6 +99,7 @@ class _Bench:
     started_at: str = ""
     repeats: list[Repeat] = field(default_factory=list)
     retries_left: int = 0
+    api_key: str | None = field(default=None, repr=False)
 
 
 def expected_round_s(recipe_scenarios: Sequence[Scenario], arm_count: int, resident: int) -> float:
@@ -105,7 +113,7 @@ def _expected_scenario_s(scenario: Scenario) -> float:
     match scenario.arrivals:
         case Server(rate_per_s=rate_per_s):
             return windows * (scenario.request_count / rate_per_s + 0.6)
-        case Offline():
+        case Offline() | Concurrency() | SingleStream():
             return windows * 2.5 if not scenario.measures_accuracy else 6.0
 
 
@@ -128,10 +136,19 @@ def measure_round(round_: Round, narrator: Narrator) -> tuple[Trial, ...]:
     groups = (order,) if round_.runner_class.arms_resident_max >= len(order) else tuple((arm,) for arm in order)
     trials: list[Trial] = []
     for group in groups:
-        with _deployed(round_, group, narrator) as benches, load_worker(_client_cpus(benches)) as worker:
+        with measuring(round_, group, narrator) as measure:
             for scenario in round_.scenarios:
-                trials += _measure_scenario(round_, scenario, benches, worker, narrator)
+                trials += measure(scenario)
     return tuple(trials)
+
+
+@contextmanager
+def measuring(
+    round_: Round, group: Sequence[ArmSetup], narrator: Narrator
+) -> Iterator[Callable[[Scenario], list[Trial]]]:
+    """Fresh servers of a group of arms, and what measures a scenario on them: one written trial per arm."""
+    with _deployed(round_, group, narrator) as benches, load_worker(_client_cpus(benches)) as worker:
+        yield lambda scenario: _measure_scenario(round_, scenario, benches, worker, narrator)
 
 
 def _client_cpus(benches: Sequence[_Bench]) -> tuple[int, ...]:
@@ -176,7 +193,9 @@ def _launch(round_: Round, setup: ArmSetup, stack: ExitStack, narrator: Narrator
 def _ready(round_: Round, setup: ArmSetup, server: deployer.ServerProcess | None) -> _Bench:
     if server is None:
         url = setup.sut.pin.url or ""
-        return _Bench(setup, attached.attach(url, served_model_name=round_.recipe.served_model_name), None)
+        key = os.environ.get(attached.API_KEY_VARIABLE)
+        endpoint = attached.attach(url, served_model_name=round_.recipe.served_model_name, api_key=key)
+        return _Bench(setup, endpoint, None, api_key=key)
     endpoint = server.wait_ready()
     server_cpus, _ = split_cpus(usable_cpu_ids())
     if server_cpus:
@@ -245,14 +264,16 @@ def _one_repeat(
     due_ns = offsets_ns(scenario)
     salt = f"{bench.trial_id}-{len(bench.repeats)}"  # vLLM refuses slashes
     plan = LoadPlan(
-        base_url=bench.endpoint.base_url,
+        base_urls=(bench.endpoint.base_url,),
         model=bench.endpoint.model,
         requests=materialise.requests(scenario, window, due_ns, salt, warm_up=warm_up),
-        in_flight_max=scenario.arrivals.in_flight_max if isinstance(scenario.arrivals, Offline) else None,
+        in_flight_max=in_flight_max(scenario.arrivals),
         window_s_max=scenario.limits.window_s_max,
+        closed_loop=is_closed_loop(scenario.arrivals),
+        api_key_variable=attached.API_KEY_VARIABLE if bench.api_key else None,
     )
     own_pids = [worker.pid, *(pid for each in (bench, *idle) if each.server for pid in each.server.pids())]
-    counters_before = read_counters(bench.endpoint.base_url)
+    counters_before = read_counters(bench.endpoint.base_url, bench.api_key)
     times_before = read_cpu_times(own_pids)
     measured = worker.run(plan)
     shares = cpu_shares(times_before, read_cpu_times(own_pids))
@@ -265,7 +286,7 @@ def _one_repeat(
         server_counters={},
         foreign_cpu_share=shares.foreign if ours else None,
         steal_share=shares.steal,
-        client_cpu_s=measured.client_cpu_s,
+        client=measured.client,
         drop_reason=drop_reason_for(
             window, shares.foreign if ours else None, shares.steal, scenario, round_.runner_class
         ),
@@ -273,7 +294,7 @@ def _one_repeat(
     try:
         if bench.server is not None:
             bench.server.check_alive()
-        counters_after = read_counters(bench.endpoint.base_url)
+        counters_after = read_counters(bench.endpoint.base_url, bench.api_key)
     except DeployError:
         bench.repeats.append(replace(repeat, drop_reason="the server died in or after this window"))
         raise
@@ -296,6 +317,7 @@ def _trial(round_: Round, scenario: Scenario, bench: _Bench) -> Trial:
         pin_version=setup.sut.pin.version,
         reported_version=bench.endpoint.reported_version,
         installed_version=bench.endpoint.installed_version,
+        calibration=round_.calibration,
     )
     ok = all(reading.ok for reading in validity)
     return Trial(
@@ -305,7 +327,7 @@ def _trial(round_: Round, scenario: Scenario, bench: _Bench) -> Trial:
         pair_index=round_.pair_index,
         sut=setup.sut,
         scenario=scenario.name,
-        scenario_hash=round_.scenario_hashes[scenario.name],
+        scenario_hash=round_.scenario_hashes.get(scenario.name) or hash_scenario(scenario, round_.recipe),
         runner_class=round_.runner_class.name,
         fingerprint=round_.fingerprint,
         started_at=bench.started_at,

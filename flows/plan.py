@@ -12,8 +12,19 @@ from flows.workspace import Workspace
 from redline.builds.build_spec import EndpointSpec, parse_spec
 from redline.errors import ContentError, UsageError
 from redline.metrics import CATALOGUE
-from redline.model import Arm, Recipe, RunnerClass, RunnerFingerprint, Scenario, SystemUnderTest, Trial
+from redline.model import (
+    Arm,
+    Calibration,
+    Recipe,
+    RunnerClass,
+    RunnerFingerprint,
+    Scenario,
+    Server,
+    SystemUnderTest,
+    Trial,
+)
 from redline.runner.fingerprint import memory_bytes, read_fingerprint
+from redline.store.calibrations import read_calibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,24 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchShape:
+    """How a rate search is done: `window_s` of arrivals per probe, `resolution` of one search as a share."""
+
+    search_count: int
+    window_s: float
+    resolution: float
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.search_count <= 20 and 1 <= self.window_s <= 3600 and 0.005 <= self.resolution <= 1):
+            raise UsageError(
+                "this search makes no sense",
+                expected="1 to 20 searches, windows of 1 to 3600 s, a resolution of 0.005 to 1",
+                found=f"{self.search_count} searches, {self.window_s:g} s, {self.resolution:g}",
+                next_step="correct --searches, --seconds or --resolution",
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """The scenarios that share one recipe, and so one deployment; accuracy never shares one with speed."""
 
@@ -68,6 +97,7 @@ class Plan:
     groups: tuple[Group, ...]
     scenario_hashes: Mapping[str, str]
     fingerprint: RunnerFingerprint
+    calibration: Calibration | None = None
 
     @property
     def scenarios(self) -> tuple[Scenario, ...]:
@@ -91,6 +121,7 @@ class Plan:
             state_dir=self.workspace.state_dir,
             trials_dir=self.workspace.trials_dir,
             log_dir=self.workspace.log_dir(self.run_id),
+            calibration=self.calibration,
             on_trial=on_trial,
         )
 
@@ -115,6 +146,7 @@ def make_plan(run_id: str, workspace: Workspace, options: Options, wanted: Seque
     for group in grouped:
         for scenario in group.scenarios:
             workspace.baseline(runner_class.name, scenario.name)  # a damaged one is refused before the work
+    fingerprint = read_fingerprint()
     return Plan(
         run_id=run_id,
         workspace=workspace,
@@ -122,8 +154,22 @@ def make_plan(run_id: str, workspace: Workspace, options: Options, wanted: Seque
         policy=policy,
         groups=grouped,
         scenario_hashes={each.name: _hash(each, group.recipe) for group in grouped for each in group.scenarios},
-        fingerprint=read_fingerprint(),
+        fingerprint=fingerprint,
+        calibration=read_calibration(workspace.calibrations_dir, fingerprint.fingerprint_id),
     )
+
+
+def require_searchable(plan: Plan) -> None:
+    """A rate is searched for one server scenario of random prompts. Raises UsageError."""
+    scenarios = plan.scenarios
+    searchable = [each for each in scenarios if isinstance(each.arrivals, Server) and not each.measures_accuracy]
+    if len(scenarios) != 1 or not searchable:
+        raise UsageError(
+            "there is no rate to search",
+            expected="one server scenario that measures speed",
+            found=", ".join(f"{each.name} ({each.arrivals.kind})" for each in scenarios),
+            next_step="name one: redline rate server-short ...",
+        )
 
 
 def _hash(scenario: Scenario, recipe: Recipe) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from checks.rate_search import RateLimits
 from flows.answer import sections
-from flows.plan import Options, Wanted, make_plan
+from flows.plan import Options, Plan, SearchShape, Wanted, make_plan, require_searchable
 from flows.prefect_api import prefect_api
 from flows.progress import narrate
 from flows.request import Answer, GateRequest, Judged, RunRequest, Seen, Session
@@ -57,19 +58,28 @@ def gate(request: GateRequest) -> Answer:
     return _in_session(ReportKind.GATE, request.options, (request.baseline, request.candidate), body)
 
 
+def rate(wanted: Wanted, limits: RateLimits, shape: SearchShape, options: Options) -> Answer:
+    """The highest rate of one server scenario within limits.
+
+    Raises UsageError before anything is started, and what the flow raises: there is no verdict to report.
+    """
+    plan = _plan_of(options, (wanted,))
+    require_searchable(plan)
+    with _session(plan, options) as session:
+        from flows.rate_search import as_json, lines_of, rate_flow  # noqa: PLC0415 - as above
+
+        found = rate_flow(wanted, limits, shape, session)
+    lines = (as_json(found),) if options.as_json else lines_of(found)
+    return Answer(lines, ExitCode.INVALID if found.simulated else ExitCode.NO_WORSE)
+
+
 def _in_session(
     kind: ReportKind, options: Options, wanted: tuple[Wanted, ...], body: Callable[[Session], Judged]
 ) -> Answer:
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
-    workspace = Workspace(content_root(), options.state_dir)
-    plan = make_plan(run_id, workspace, options, wanted)
-    workspace.log_dir(run_id).mkdir(parents=True, exist_ok=True)
+    plan = _plan_of(options, wanted)
+    workspace = plan.workspace
     started_at, begin_s = datetime.now(UTC), time.monotonic()
-    with narrate(options.quiet) as narrator, runner_lock(options.wait_s, narrator.say), ExitStack() as stack:
-        narrator.say(f"run {run_id}")
-        with narrator.doing("starting Prefect", PREFECT_EXPECTED_S):
-            stack.enter_context(prefect_api(options.state_dir, workspace.log_dir(run_id) / "prefect.log"))
-        session = Session(narrator, plan, options, Seen())
+    with _session(plan, options) as session:
         judged = _errors_as_verdicts(body, session)
     data = ReportData(
         kind=kind,
@@ -91,7 +101,27 @@ def _in_session(
         next_steps=judged.next_steps,
         error=judged.error,
     )
-    return _publish(data, workspace.report_path(run_id), judged, options)
+    return _publish(data, workspace.report_path(plan.run_id), judged, options)
+
+
+def _plan_of(options: Options, wanted: tuple[Wanted, ...]) -> Plan:
+    """The plan of a new run, and a folder for its logs."""
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    workspace = Workspace(content_root(), options.state_dir)
+    plan = make_plan(run_id, workspace, options, wanted)
+    workspace.log_dir(run_id).mkdir(parents=True, exist_ok=True)
+    return plan
+
+
+@contextmanager
+def _session(plan: Plan, options: Options) -> Iterator[Session]:
+    """The machine held, and Prefect's API up."""
+    with narrate(options.quiet) as narrator, runner_lock(options.wait_s, narrator.say), ExitStack() as stack:
+        narrator.say(f"run {plan.run_id}")
+        with narrator.doing("starting Prefect", PREFECT_EXPECTED_S):
+            log_path = plan.workspace.log_dir(plan.run_id) / "prefect.log"
+            stack.enter_context(prefect_api(options.state_dir, log_path))
+        yield Session(narrator, plan, options, Seen())
 
 
 def _errors_as_verdicts(body: Callable[[Session], Judged], session: Session) -> Judged:

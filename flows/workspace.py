@@ -49,6 +49,11 @@ class Workspace:
         """The DuckDB file; it can be deleted and is rebuilt from the trials."""
         return self.state_dir / "redline.duckdb"
 
+    @property
+    def calibrations_dir(self) -> Path:
+        """One calibration of the load client per machine."""
+        return self.state_dir / "calibrations"
+
     def report_path(self, run_id: str) -> Path:
         """The Markdown report of one run."""
         return self.state_dir / "reports" / f"{run_id}.md"

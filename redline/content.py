@@ -14,12 +14,28 @@ import pydantic
 
 from redline.errors import ContentError
 from redline.metrics import CATALOGUE
-from redline.model import Baseline, Offline, RandomTokens, Recipe, RunnerClass, Scenario, Server, SkillTasks
+from redline.model import (
+    Baseline,
+    Concurrency,
+    Offline,
+    RandomTokens,
+    Recipe,
+    RunnerClass,
+    Scenario,
+    Server,
+    SingleStream,
+    SkillTasks,
+)
 
 T = TypeVar("T")
 
 UNKNOWN_KEY = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
-ARRIVALS: dict[str, type] = {"offline": Offline, "server": Server}
+ARRIVALS: dict[str, type] = {
+    "offline": Offline,
+    "server": Server,
+    "concurrency": Concurrency,
+    "single-stream": SingleStream,
+}
 WORKLOADS: dict[str, type] = {"random-tokens": RandomTokens, "skill-tasks": SkillTasks}
 
 

@@ -46,7 +46,10 @@ class Metric:
 
 
 def ttft_s(record: RequestRecord) -> float | None:
-    """Time to first token against the scheduled instant: first chunk with a generated token - t_sched."""
+    """Time to first token against the scheduled instant: first chunk with a generated token - t_sched.
+
+    In a closed loop a request is due when its place is free.
+    """
     return seconds(record.chunk_ns[0] - record.sched_ns) if record.chunk_ns else None
 
 
@@ -60,9 +63,9 @@ def tpot_s(record: RequestRecord) -> float | None:
 
     Source: vLLM bench and MLPerf for n_first = 1; the general form stays right with several tokens a chunk.
     """
-    if not record.chunk_ns:
+    if len(record.chunk_ns) < 2 or not record.chunk_tokens:
         return None
-    token_count = sum(record.chunk_tokens) - record.chunk_tokens[0]
+    token_count = record.output_tokens - record.chunk_tokens[0]
     return seconds(record.chunk_ns[-1] - record.chunk_ns[0]) / token_count if token_count > 0 else None
 
 
@@ -72,7 +75,12 @@ def e2e_s(record: RequestRecord) -> float | None:
 
 
 def itl_s(record: RequestRecord) -> tuple[float, ...]:
-    """Inter-token latencies: each gap between chunks divided by the later chunk's tokens, once per token."""
+    """Inter-token latencies: each gap between chunks divided by the later chunk's tokens, once per token.
+
+    None at all where the tokens of the chunks are not known: they do not add up to what the server counted.
+    """
+    if sum(record.chunk_tokens) != record.output_tokens:
+        return ()
     gaps: list[float] = []
     for previous_ns, current_ns, tokens in zip(
         record.chunk_ns, record.chunk_ns[1:], record.chunk_tokens[1:], strict=False

@@ -177,17 +177,71 @@ class Offline:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Open-loop Poisson arrivals at `rate_per_s`; never waits for an answer. Judged by latency."""
+    """Open-loop arrivals at `rate_per_s` on average; never waits for an answer. Judged by latency.
+
+    `process`: `poisson` (MLPerf's server scenario), `constant` gaps, `gamma` gaps of shape `burstiness` (1 is
+    Poisson, below 1 burstier; vLLM bench's parameter), or `loadgen`: MLPerf LoadGen's own schedule, bit for
+    bit, with the scenario's seed as its schedule_rng_seed.
+    """
 
     __pydantic_config__ = _STRICT
     rate_per_s: float
+    process: Literal["poisson", "constant", "gamma", "loadgen"] = "poisson"
+    burstiness: float = 1.0
     kind: Literal["server"] = "server"
 
     def __post_init__(self) -> None:
         require(math.isfinite(self.rate_per_s) and 0 < self.rate_per_s <= 100_000, "rate_per_s must be in (0, 100000]")
+        require(
+            math.isfinite(self.burstiness) and 0 < self.burstiness <= 1000,
+            "burstiness must be in (0, 1000], 1 is Poisson",
+        )
+        require(self.burstiness == 1 or self.process == "gamma", 'burstiness needs process = "gamma"')
 
 
-Arrivals: TypeAlias = Offline | Server
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """A closed loop: always `in_flight` requests open, the next one sent when one ends.
+
+    It hides stalls from latency (coordinated omission), which is why it is labelled a closed loop wherever
+    its latencies are shown.
+    """
+
+    __pydantic_config__ = _STRICT
+    in_flight: int
+    kind: Literal["concurrency"] = "concurrency"
+
+    def __post_init__(self) -> None:
+        require(1 <= self.in_flight <= 100_000, "in_flight must be in [1, 100000]")
+
+
+@dataclass(frozen=True, slots=True)
+class SingleStream:
+    """One request at a time, the next one sent when the last one ended: MLPerf's SingleStream."""
+
+    __pydantic_config__ = _STRICT
+    kind: Literal["single-stream"] = "single-stream"
+
+
+Arrivals: TypeAlias = Offline | Server | Concurrency | SingleStream
+
+
+def in_flight_max(arrivals: Arrivals) -> int | None:
+    """How many requests may be open at once; None for an open loop, which never waits."""
+    match arrivals:
+        case Offline(in_flight_max=bound):
+            return bound
+        case Concurrency(in_flight=bound):
+            return bound
+        case SingleStream():
+            return 1
+        case Server():
+            return None
+
+
+def is_closed_loop(arrivals: Arrivals) -> bool:
+    """True if a request is due when another one ends: its latency counts from there, and hides what it waited."""
+    return isinstance(arrivals, Concurrency | SingleStream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,16 +334,55 @@ class Scenario:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenPrompt:
+    """A completion's prompt as token ids: exactly this input, whatever the tokenizer."""
+
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextPrompt:
+    """A completion's prompt as text; the server tokenizes it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """A chat: (role, text) turns, and images of the last turn as data URLs, which the server decodes."""
+
+    turns: tuple[tuple[str, str], ...]
+    image_urls: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(bool(self.turns), "turns must hold at least one message")
+
+
+@dataclass(frozen=True, slots=True)
+class AudioPrompt:
+    """Speech to transcribe, uploaded as a file: its bytes, name, media type, and the language spoken in it."""
+
+    content: bytes
+    file_name: str = "audio.wav"
+    media_type: str = "audio/wav"
+    language: str = "en"
+
+
+Prompt: TypeAlias = TokenPrompt | TextPrompt | ChatPrompt | AudioPrompt
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it will be sent: token ids in, at most `output_tokens` out, due `offset_ns` after start."""
+    """One request as it will be sent: a prompt in, at most `output_tokens` out, due `offset_ns` after start."""
 
     index: int
-    prompt_token_ids: tuple[int, ...]
+    prompt: Prompt
     output_tokens: int
     ignore_eos: bool
     offset_ns: int
     cache_salt: str
     expected: str | None = None
+    stream: bool = True
 
 
 # --- what was measured --------------------------------------------------------------------------------------
@@ -303,6 +396,7 @@ class Outcome(enum.StrEnum):
     HTTP_ERROR = "http-error"
     STREAM_ERROR = "stream-error"
     TRUNCATED = "truncated"
+    PROTOCOL_ERROR = "protocol-error"
     CONNECTION_ERROR = "connection-error"
     TIMEOUT = "timeout"
 
@@ -313,7 +407,10 @@ class RequestRecord:
 
     `chunk_ns` and `chunk_tokens` have one entry per chunk that carried at least one generated token,
     ascending. A request that never produced one has empty tuples, and its latencies are undefined.
-    Source of times: CLOCK_MONOTONIC in user space when the bytes were read.
+    Source of times: CLOCK_MONOTONIC; `send_ns` just before the first byte is sent; a chunk's stamp is when the
+    kernel received its last bytes, or when they were read where the kernel does not say (`ClientReport`).
+    `replica`: which of the base URLs answered; `resent`: an idle connection turned out to be closed by the
+    server before a byte came, and the request went out once more on a new one.
     """
 
     index: int
@@ -329,6 +426,46 @@ class RequestRecord:
     finish_reason: str
     detail: str = ""
     score: float | None = None
+    replica: int = 0
+    resent: bool = False
+
+
+class StampSource(enum.StrEnum):
+    """Where chunk stamps come from."""
+
+    KERNEL = "kernel"
+    USER = "user"
+    MIXED = "mixed"
+
+
+class TokenCounts(enum.StrEnum):
+    """How the tokens of a chunk are known: ids or usage in each chunk, or assumed to be one."""
+
+    IDS = "ids"
+    USAGE = "usage"
+    ASSUMED = "assumed"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientReport:
+    """What the load client says about itself in one window: how good its stamps are and what it cost.
+
+    `coalesced_count`: chunks that came in one read with later ones, whose stamps are upper bounds;
+    `clock_step_ns`: how far the wall clock moved against the monotonic one, which kernel stamps rest on;
+    `resent_count`: requests sent twice (see RequestRecord); `simulated`: an answer came from
+    `redline simulate`, so this window is no measurement.
+    """
+
+    cpu_s: float
+    stamps: StampSource
+    token_counts: TokenCounts
+    chunk_count: int
+    coalesced_count: int
+    connection_count: int
+    resent_count: int
+    clock_step_ns: int
+    tls: bool
+    simulated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +485,7 @@ class Repeat:
     server_counters: Mapping[str, float]
     foreign_cpu_share: float | None
     steal_share: float
-    client_cpu_s: float
+    client: ClientReport
     drop_reason: str = ""
 
 
@@ -379,6 +516,63 @@ class RunnerFingerprint:
 
 
 @dataclass(frozen=True, slots=True)
+class CalibrationRung:
+    """How the load client did at one rate against a stand-in that knows when it really sent each chunk.
+
+    Errors are the client's stamp minus the truth, seconds, p50 and p99; `slip_s_*` is the sending instant minus
+    the scheduled one. `held`: every request answered, and sent at the rate asked for. `cpu_share`: of one core.
+    """
+
+    rate_per_s: float
+    chunks_per_request: int
+    held: bool
+    slip_s_p50: float
+    slip_s_p99: float
+    ttft_error_s_p50: float
+    ttft_error_s_p99: float
+    chunk_error_s_p50: float
+    chunk_error_s_p99: float
+    cpu_share: float
+
+    @property
+    def chunks_per_s(self) -> float:
+        """Chunks that came in a second."""
+        return self.rate_per_s * self.chunks_per_request
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The load client's own errors on one machine, rate by rate: `redline calibrate`."""
+
+    fingerprint_id: str
+    calibrated_at: str
+    stamps: StampSource
+    rungs: tuple[CalibrationRung, ...]
+
+    def __post_init__(self) -> None:
+        require(bool(self.rungs), "rungs must hold at least one rate")
+
+    @property
+    def rate_per_s_max(self) -> float:
+        """The highest request rate held; 0 if none was."""
+        return max((rung.rate_per_s for rung in self.rungs if rung.held), default=0.0)
+
+    @property
+    def chunks_per_s_max(self) -> float:
+        """The highest chunk rate held; 0 if none was."""
+        return max((rung.chunks_per_s for rung in self.rungs if rung.held), default=0.0)
+
+    def rung_for(self, rate_per_s: float, chunks_per_s: float) -> CalibrationRung | None:
+        """The gentlest rung that was held and is at least this busy: its errors bound the client's; None beyond."""
+        enough = [
+            rung
+            for rung in self.rungs
+            if rung.held and rung.rate_per_s >= rate_per_s and rung.chunks_per_s >= chunks_per_s
+        ]
+        return min(enough, key=lambda rung: (rung.rate_per_s, rung.chunks_per_s), default=None)
+
+
+@dataclass(frozen=True, slots=True)
 class RunnerClass:
     """Machines whose results may be compared, and what a healthy one looks like: `runners/<name>.toml`.
 
@@ -405,11 +599,15 @@ class RunnerClass:
 
 
 class Arm(enum.StrEnum):
-    """Which side of a comparison a trial belongs to; SINGLE for a run that has no other side."""
+    """Which side of a comparison a trial belongs to.
+
+    SINGLE is a run that has no other side, PROBE a window of a rate search, which is compared with nothing.
+    """
 
     BASELINE = "baseline"
     CANDIDATE = "candidate"
     SINGLE = "single"
+    PROBE = "probe"
 
 
 class TrialStatus(enum.StrEnum):

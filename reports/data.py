@@ -32,7 +32,8 @@ class ScenarioSection:
     """One scenario of the report.
 
     Its rows come from the verdict's comparisons of this scenario. `samples` are the candidate's readings:
-    a metric that has a sample but no comparison is shown with the candidate's values alone.
+    a metric that has a sample but no comparison is shown with the candidate's values alone. `remarks`: what a
+    reader of its latencies must know of how they were taken (the client's own error, a closed loop).
     """
 
     name: str
@@ -40,6 +41,7 @@ class ScenarioSection:
     scenario_hash: str
     trial_counts: tuple[tuple[Arm, int], ...]
     samples: tuple[Sample, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

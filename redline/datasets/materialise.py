@@ -7,7 +7,19 @@ import random
 from collections.abc import Sequence
 
 from redline.datasets import skill_tasks
-from redline.model import RandomTokens, Request, Scenario, SkillTasks, digest
+from redline.model import (
+    AudioPrompt,
+    ChatPrompt,
+    Prompt,
+    RandomTokens,
+    Request,
+    Scenario,
+    SkillTasks,
+    TextPrompt,
+    TokenPrompt,
+    digest,
+    in_flight_max,
+)
 
 
 def _stream(scenario: Scenario, purpose: str, repeat_index: int) -> random.Random:
@@ -44,8 +56,11 @@ def _random_tokens(
     return tuple(
         Request(
             index=index,
-            prompt_token_ids=tuple(
-                rng.randint(workload.vocabulary_first, workload.vocabulary_last) for _ in range(workload.prompt_tokens)
+            prompt=TokenPrompt(
+                tuple(
+                    rng.randint(workload.vocabulary_first, workload.vocabulary_last)
+                    for _ in range(workload.prompt_tokens)
+                )
             ),
             output_tokens=workload.output_tokens,
             ignore_eos=True,
@@ -66,7 +81,7 @@ def _skill_tasks(workload: SkillTasks, scenario: Scenario, offsets_ns: Sequence[
     return tuple(
         Request(
             index=index,
-            prompt_token_ids=(skill_tasks.BEGIN_TOKEN_ID, *skill_tasks.encode(item.prompt)),
+            prompt=TokenPrompt((skill_tasks.BEGIN_TOKEN_ID, *skill_tasks.encode(item.prompt))),
             output_tokens=workload.output_tokens_max,
             ignore_eos=False,
             offset_ns=offset_ns,
@@ -79,7 +94,8 @@ def _skill_tasks(workload: SkillTasks, scenario: Scenario, offsets_ns: Sequence[
 
 def item_key(request: Request) -> str:
     """A stable name of a scored item: the same on every build, for pairing."""
-    prompt = "".join(skill_tasks.VOCABULARY[token_id] for token_id in request.prompt_token_ids[1:])
+    assert isinstance(request.prompt, TokenPrompt)  # skill tasks are sent as token ids
+    prompt = "".join(skill_tasks.VOCABULARY[token_id] for token_id in request.prompt.token_ids[1:])
     return f"{request.index:05d} {prompt}"
 
 
@@ -87,9 +103,22 @@ def scenario_hash(scenario: Scenario, offsets_ns_by_repeat: Sequence[Sequence[in
     """The scenario's identity, 16 hex digits: its materialised prompts, lengths and due times, no salts."""
     material = [
         [
-            [request.prompt_token_ids, request.output_tokens, request.ignore_eos, request.offset_ns, request.expected]
+            [_material(request.prompt), request.output_tokens, request.ignore_eos, request.offset_ns, request.expected]
             for request in requests(scenario, repeat_index, offsets_ns, salt="")
         ]
         for repeat_index, offsets_ns in enumerate(offsets_ns_by_repeat)
     ]
-    return digest([scenario.arrivals.kind, getattr(scenario.arrivals, "in_flight_max", None), material])
+    return digest([scenario.arrivals.kind, in_flight_max(scenario.arrivals), material])
+
+
+def _material(prompt: Prompt) -> object:
+    """A prompt as JSON: token ids as they are, anything else with its kind, uploads by their SHA-256."""
+    match prompt:
+        case TokenPrompt(token_ids=token_ids):
+            return token_ids
+        case AudioPrompt(content=content, language=language):
+            return ["audio", hashlib.sha256(content).hexdigest(), language]
+        case TextPrompt(text=text):
+            return ["text", text]
+        case ChatPrompt(turns=turns, image_urls=image_urls):
+            return ["chat", turns, [hashlib.sha256(url.encode()).hexdigest() for url in image_urls]]

@@ -22,6 +22,9 @@ ANSWER_S_MAX = 10.0
 COMPLETION_S_MAX = 120.0
 """How long the first completion of an attached server may take: it may still compile kernels."""
 
+API_KEY_VARIABLE = "REDLINE_API_KEY"
+"""Holds the key of a server that somebody else started; never sent to a server of ours, which runs others' code."""
+
 PROBE_TOKEN_IDS = (3,)
 """The prompt of the probe: one token that every vocabulary has, so that no tokenizer is needed."""
 
@@ -35,9 +38,10 @@ class Answer:
     text: str
 
 
-def open_client(base_url: str) -> httpx.Client:
+def open_client(base_url: str, api_key: str | None = None) -> httpx.Client:
     """An HTTP client for one server; a proxy of the environment is never asked for the way to a server."""
-    return httpx.Client(base_url=base_url, trust_env=False, timeout=ANSWER_S_MAX)
+    headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+    return httpx.Client(base_url=base_url, headers=headers, trust_env=False, timeout=ANSWER_S_MAX)
 
 
 def _answer_of(response: httpx.Response) -> Answer:
@@ -100,18 +104,22 @@ def generated_tokens(answer: Answer) -> int:
     return count if answer.status == httpx.codes.OK and isinstance(count, int) else 0
 
 
-def attach(url: str, *, served_model_name: str, completion_s_max: float = COMPLETION_S_MAX) -> Endpoint:
+def attach(
+    url: str, *, served_model_name: str, api_key: str | None = None, completion_s_max: float = COMPLETION_S_MAX
+) -> Endpoint:
     """The endpoint at `url` after it named its version and model and answered a completion; it is never stopped.
 
-    `start_s` is 0 and `installed_version` None: what somebody else started says nothing about either.
+    `start_s` is 0 and `installed_version` None: what somebody else started says nothing about either. `api_key`
+    is sent to it and kept nowhere.
 
     Raises: UsageError if `url` is no HTTP address; DeployError if nobody answers there, it is not vLLM, it does
     not serve the model, or it answers no completion within `completion_s_max` seconds.
     """
     base_url = normal_url(url)
-    with open_client(base_url) as client:
+    with open_client(base_url, api_key) as client:
         try:
             version = ask_version(client)
+            _require_access(client, has_key=api_key is not None)
             _require_model(client, served_model_name)
             start_ns = time.perf_counter_ns()
             answer = ask_completion(client, served_model_name, completion_s_max)
@@ -138,6 +146,17 @@ def attach(url: str, *, served_model_name: str, completion_s_max: float = COMPLE
         start_s=0.0,
         log_path="",
     )
+
+
+def _require_access(client: httpx.Client, *, has_key: bool) -> None:
+    """vLLM asks for its key under /v1 only: /version answers anybody."""
+    if client.get("/v1/models").status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        raise DeployError(
+            f"{client.base_url} asks for an API key",
+            expected=f"its key in ${API_KEY_VARIABLE}",
+            found="a key that it refuses" if has_key else "no key",
+            next_step=f"export {API_KEY_VARIABLE} and run again; the key is sent to this address and stored nowhere",
+        )
 
 
 def _require_model(client: httpx.Client, served_model_name: str) -> None:

@@ -1,41 +1,54 @@
-"""The load engine's own process: plans in on standard input, records out on standard output, one JSON line each.
+"""The load engine's own process: plans in on standard input, windows out on standard output, in JSON lines.
 
 Run as `python -m redline.load.worker`; ends when its standard input does, so that it never outlives its caller.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import select
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any
 
 from redline.errors import LoadError
 from redline.load.client import DriveResult, LoadPlan, drive, window_bound_s
-from redline.load.timing import record_of
-from redline.model import Outcome, Request, RequestRecord
+from redline.load.priority import take_precedence
+from redline.load.report import Reporter
+from redline.load.transfer import (
+    decode_plan,
+    decode_record,
+    decode_report,
+    encode_plan,
+    encode_record,
+    encode_report,
+)
+from redline.model import ClientReport, RequestRecord
 
 START_S_MAX = 60.0
 STOP_S_MAX = 5.0
+LINE_S_MAX = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One measured window as the worker reports it."""
+    """One measured window as the worker reports it.
+
+    `start_monotonic_ns`: its zero on CLOCK_MONOTONIC, which every process of this machine shares.
+    """
 
     started_at: str
+    start_monotonic_ns: int
     duration_ns: int
     records: tuple[RequestRecord, ...]
-    client_cpu_s: float
+    client: ClientReport
 
 
 class LoadWorker:
@@ -50,36 +63,42 @@ class LoadWorker:
         stdin = self._process.stdin
         assert stdin is not None
         try:
-            stdin.write(json.dumps(asdict(plan), separators=(",", ":")).encode() + b"\n")
+            stdin.write(encode_plan(plan) + b"\n")
             stdin.flush()
         except (BrokenPipeError, OSError) as error:
             raise self._failure("the load worker ended") from error
-        answer = json.loads(self._read_line(window_bound_s(plan) + START_S_MAX))
-        if "error" in answer:
-            raise LoadError(
-                "the load engine could not drive this window",
-                expected="a server that accepts connections",
-                found=str(answer["error"]),
-                next_step="look at the server's log",
-            )
-        records = tuple(_record_from_json(item) for item in answer["records"])
-        return Window(answer["started_at"], answer["duration_ns"], records, answer["client_cpu_s"])
+        # While it drives there is silence; then a line per record, the first one bounded by the whole window.
+        lines = self._lines(window_bound_s(plan) + START_S_MAX)
+        head = _content(next(lines))
+        records = tuple(decode_record(_content(next(lines))) for _ in range(head["record_count"]))
+        report = decode_report(_content(next(lines)))
+        return Window(head["started_at"], head["start_monotonic_ns"], head["duration_ns"], records, report)
 
-    def _read_line(self, timeout_s: float) -> bytes:
+    def _lines(self, first_s_max: float) -> Iterator[bytes]:
+        """Lines of the worker's answer; the first may take long, the rest come as fast as they are parsed."""
+        timeout_s = first_s_max
+        lines: deque[bytes] = deque()
+        unfinished: list[bytes] = []
+        while True:
+            while lines:
+                timeout_s = LINE_S_MAX
+                yield lines.popleft()
+            first, *others = self._read(timeout_s).split(b"\n")
+            unfinished.append(first)
+            if others:
+                lines.append(b"".join(unfinished))
+                lines.extend(others[:-1])
+                unfinished = [others[-1]]
+
+    def _read(self, timeout_s: float) -> bytes:
         stdout = self._process.stdout
         assert stdout is not None
-        deadline_s = time.monotonic() + timeout_s
-        pieces: list[bytes] = []
-        while True:
-            remaining_s = deadline_s - time.monotonic()
-            if remaining_s <= 0 or not select.select([stdout], [], [], remaining_s)[0]:
-                raise self._failure(f"the load worker did not answer within {timeout_s:.0f} s")
-            piece = os.read(stdout.fileno(), 1 << 20)
-            if not piece:
-                raise self._failure("the load worker ended without an answer")
-            pieces.append(piece)
-            if piece.endswith(b"\n"):
-                return b"".join(pieces)
+        if not select.select([stdout], [], [], timeout_s)[0]:
+            raise self._failure(f"the load worker did not answer within {timeout_s:.0f} s")
+        piece = os.read(stdout.fileno(), 1 << 20)
+        if not piece:
+            raise self._failure("the load worker ended without an answer")
+        return piece
 
     def _failure(self, problem: str) -> LoadError:
         return LoadError(
@@ -88,6 +107,19 @@ class LoadWorker:
             found=f"exit status {self._process.poll()}",
             next_step="run again; if it happens twice, report it with the trial's log",
         )
+
+
+def _content(line: bytes) -> dict[str, Any]:
+    """One object of an answer. Raises LoadError if the worker says instead why it could not go on."""
+    content: dict[str, Any] = json.loads(line)
+    if "error" in content:
+        raise LoadError(
+            content.get("problem") or "the load engine could not drive this window",
+            expected=content.get("expected") or "a server that accepts connections",
+            found=str(content["error"]),
+            next_step=content.get("next_step") or "look at the server's log",
+        )
+    return content
 
 
 @contextmanager
@@ -106,36 +138,23 @@ def load_worker(cpu_ids: Sequence[int] = ()) -> Iterator[LoadWorker]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(STOP_S_MAX)
+        if process.stdout is not None:
+            process.stdout.close()
 
 
-def _record_from_json(item: dict[str, Any]) -> RequestRecord:
-    return RequestRecord(
-        **{
-            **item,
-            "outcome": Outcome(item["outcome"]),
-            "chunk_ns": tuple(item["chunk_ns"]),
-            "chunk_tokens": tuple(item["chunk_tokens"]),
-        }
-    )
-
-
-def _plan_from_json(text: str) -> LoadPlan:
-    raw = json.loads(text)
-    requests = tuple(
-        Request(**{**item, "prompt_token_ids": tuple(item["prompt_token_ids"])}) for item in raw["requests"]
-    )
-    return LoadPlan(**{**raw, "requests": requests})
-
-
-def _answer(plan: LoadPlan, result: DriveResult) -> dict[str, Any]:
-    records = [record_of(request, raw) for request, raw in zip(plan.requests, result.answers, strict=True)]
+def _answer(plan: LoadPlan, result: DriveResult) -> Iterator[dict[str, Any]]:
+    """The window as JSON objects: head, one per request in the plan's order, report. Parsed one at a time."""
     started_at = datetime.fromtimestamp(result.started_at_ns / 1e9, UTC).isoformat(timespec="milliseconds")
-    return {
+    yield {
         "started_at": started_at,
+        "start_monotonic_ns": result.start_ns,
         "duration_ns": result.duration_ns,
-        "client_cpu_s": result.client_cpu_s,
-        "records": [asdict(record) for record in records],
+        "record_count": len(result.exchanges),
     }
+    reporter = Reporter(result)
+    for request, exchange in zip(plan.requests, result.exchanges, strict=True):
+        yield encode_record(reporter.record_of(request, exchange))
+    yield encode_report(reporter.report())
 
 
 def _lines(stream: IO[bytes]) -> Iterator[str]:
@@ -161,16 +180,41 @@ def _lines(stream: IO[bytes]) -> Iterator[str]:
 
 def main(arguments: Sequence[str]) -> None:
     """Answer plans until standard input ends."""
+    take_precedence()
     if arguments:
         os.sched_setaffinity(0, {int(argument) for argument in arguments})
     for line in _lines(sys.stdin.buffer):
-        plan = _plan_from_json(line)
         try:
-            answer = _answer(plan, asyncio.run(drive(plan)))
+            _say(_answer_of(line))
         except Exception as error:  # noqa: BLE001 - the caller gets it as a LoadError; a traceback would die on a closed pipe
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        sys.stdout.write(json.dumps(answer, separators=(",", ":")) + "\n")
-        sys.stdout.flush()
+            _say([_error(error)])
+
+
+def _answer_of(line: str) -> Iterator[dict[str, Any]]:
+    plan = decode_plan(line)
+    result = drive(plan)
+    try:
+        yield from _answer(plan, result)
+    finally:
+        if result.spool is not None:
+            result.spool.close()
+
+
+def _error(error: Exception) -> dict[str, Any]:
+    if isinstance(error, LoadError):
+        return {
+            "error": error.found,
+            "problem": error.problem,
+            "expected": error.expected,
+            "next_step": error.next_step,
+        }
+    return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _say(objects: Iterable[dict[str, Any]]) -> None:
+    for content in objects:
+        sys.stdout.write(json.dumps(content, separators=(",", ":")) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -22,11 +22,14 @@ from redline.model import (
     Arm,
     BuildKind,
     BuildPin,
+    ClientReport,
     Outcome,
     Repeat,
     RequestRecord,
     RunnerFingerprint,
+    StampSource,
     SystemUnderTest,
+    TokenCounts,
     Trial,
     TrialStatus,
     ValidityReading,
@@ -34,11 +37,14 @@ from redline.model import (
     require,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+PIN_SCHEMA_VERSION = 1
 
 TRIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """A trial id is a directory name and nothing else: no separators, no leading dot, at most 128 characters."""
 
+_CLIENT_FIELDS = tuple(ClientReport.__dataclass_fields__)
+_CLIENT = "client_"
 _TEXT = pa.string()
 _INT = pa.int64()
 _FLOAT = pa.float64()
@@ -66,6 +72,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             "finish_reason": _TEXT,
             "detail": _TEXT,
             "score": _FLOAT,
+            "replica": pa.int32(),
+            "resent": pa.bool_(),
         },
         frozenset({"score"}),
     ),
@@ -77,8 +85,17 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             "duration_ns": _INT,
             "foreign_cpu_share": _FLOAT,
             "steal_share": _FLOAT,
-            "client_cpu_s": _FLOAT,
             "drop_reason": _TEXT,
+            "client_cpu_s": _FLOAT,
+            "client_stamps": _TEXT,
+            "client_token_counts": _TEXT,
+            "client_chunk_count": _INT,
+            "client_coalesced_count": _INT,
+            "client_connection_count": _INT,
+            "client_resent_count": _INT,
+            "client_clock_step_ns": _INT,
+            "client_tls": pa.bool_(),
+            "client_simulated": pa.bool_(),
         },
         frozenset({"foreign_cpu_share"}),
     ),
@@ -156,6 +173,8 @@ def _request_row(trial: Trial, repeat: Repeat, record: RequestRecord) -> tuple[A
         record.finish_reason,
         record.detail,
         record.score,
+        record.replica,
+        record.resent,
     )
 
 
@@ -167,8 +186,8 @@ def _repeat_row(trial: Trial, repeat: Repeat) -> tuple[Any, ...]:
         repeat.duration_ns,
         repeat.foreign_cpu_share,
         repeat.steal_share,
-        repeat.client_cpu_s,
         repeat.drop_reason,
+        *(getattr(repeat.client, name) for name in _CLIENT_FIELDS),
     )
 
 
@@ -291,8 +310,20 @@ def _repeats(columns: Mapping[str, Mapping[str, list[Any]]]) -> tuple[Repeat, ..
     for values in _rows(columns["repeats"]):
         values.pop("trial_id")
         index = values["index"]
+        client = {name: values.pop(f"{_CLIENT}{name}") for name in _CLIENT_FIELDS}
+        client |= {
+            "stamps": StampSource(client["stamps"]),
+            "token_counts": TokenCounts(client["token_counts"]),
+        }
         _require_distinct(f"request index of repeat {index}", [record.index for record in records[index]])
-        repeats.append(Repeat(records=tuple(records[index]), server_counters=counters[index], **values))
+        repeats.append(
+            Repeat(
+                records=tuple(records[index]),
+                server_counters=counters[index],
+                client=ClientReport(**client),
+                **values,
+            )
+        )
     return tuple(repeats)
 
 
@@ -307,7 +338,7 @@ def _rows(columns: Mapping[str, list[Any]]) -> Iterable[dict[str, Any]]:
 
 def encode_pin(pin: BuildPin) -> str:
     """The pin as JSON text without its `spec`; pins with one `pin_id` give one text."""
-    return json.dumps(asdict(pin) | {"spec": "", "schema_version": SCHEMA_VERSION}, indent=1, sort_keys=True) + "\n"
+    return json.dumps(asdict(pin) | {"spec": "", "schema_version": PIN_SCHEMA_VERSION}, indent=1, sort_keys=True) + "\n"
 
 
 @functools.lru_cache(maxsize=32)  # most trials share a few pins, and checking 350 KB takes longer than the rest
@@ -315,7 +346,7 @@ def decode_pin(text: str, *, pin_id: str, spec: str) -> BuildPin:
     """The pin of a text, asked for as `spec`. Raises ValueError if its content is not that of `pin_id`."""
     values = json.loads(text)
     version = values.pop("schema_version")
-    require(version == SCHEMA_VERSION, f"schema_version must be {SCHEMA_VERSION}, found {version}")
+    require(version == PIN_SCHEMA_VERSION, f"schema_version must be {PIN_SCHEMA_VERSION}, found {version}")
     pin = BuildPin(**values | {"kind": BuildKind(values["kind"]), "spec": spec})
     require(pin.pin_id == pin_id, f"the content must be that of pin {pin_id}, found {pin.pin_id}")
     return pin

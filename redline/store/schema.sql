@@ -58,7 +58,9 @@ CREATE TABLE trials (
     detail VARCHAR NOT NULL
 );
 
--- A repeat counts when its drop_reason is empty.
+-- A repeat counts when its drop_reason is empty. What the load client says about itself stands in client_*:
+-- whose stamps (kernel, user, mixed), how tokens per chunk are known (ids, usage, assumed), and how many chunks
+-- shared a read with later ones, so that their stamps are upper bounds (coalesced).
 CREATE TABLE repeats (
     trial_id VARCHAR NOT NULL,
     "index" BIGINT NOT NULL,
@@ -66,8 +68,17 @@ CREATE TABLE repeats (
     duration_ns BIGINT NOT NULL,
     foreign_cpu_share DOUBLE,
     steal_share DOUBLE NOT NULL,
+    drop_reason VARCHAR NOT NULL,
     client_cpu_s DOUBLE NOT NULL,
-    drop_reason VARCHAR NOT NULL
+    client_stamps VARCHAR NOT NULL,
+    client_token_counts VARCHAR NOT NULL,
+    client_chunk_count BIGINT NOT NULL,
+    client_coalesced_count BIGINT NOT NULL,
+    client_connection_count BIGINT NOT NULL,
+    client_resent_count BIGINT NOT NULL,
+    client_clock_step_ns BIGINT NOT NULL,
+    client_tls BOOLEAN NOT NULL,
+    client_simulated BOOLEAN NOT NULL
 );
 
 -- chunk_ns and chunk_tokens have one entry per chunk that carried at least one generated token.
@@ -86,7 +97,9 @@ CREATE TABLE requests (
     output_text VARCHAR NOT NULL,
     finish_reason VARCHAR NOT NULL,
     detail VARCHAR NOT NULL,
-    score DOUBLE
+    score DOUBLE,
+    replica INTEGER NOT NULL,
+    resent BOOLEAN NOT NULL
 );
 
 -- Differences of the server's own /metrics over a repeat.
@@ -127,20 +140,21 @@ SELECT
     (send_ns - sched_ns) / 1e9 AS schedule_lag_s,
     (chunk_ns[1] - sched_ns) / 1e9 AS ttft_s,
     (chunk_ns[1] - send_ns) / 1e9 AS ttft_sent_s,
-    CASE WHEN list_sum(chunk_tokens) > chunk_tokens[1]
-        THEN (chunk_ns[-1] - chunk_ns[1]) / 1e9 / CAST(list_sum(chunk_tokens) - chunk_tokens[1] AS DOUBLE)
+    CASE WHEN len(chunk_ns) > 1 AND output_tokens > chunk_tokens[1]
+        THEN (chunk_ns[-1] - chunk_ns[1]) / 1e9 / CAST(output_tokens - chunk_tokens[1] AS DOUBLE)
     END AS tpot_s,
     (chunk_ns[-1] - sched_ns) / 1e9 AS e2e_s
 FROM requests
 JOIN repeats ON repeats.trial_id = requests.trial_id AND repeats."index" = requests.repeat;
 
--- Gaps between the chunks of completed requests. `itl_s` counts once for each of the later chunk's `tokens`.
+-- Gaps between the chunks of completed requests whose tokens per chunk are known. `itl_s` counts once for each
+-- of the later chunk's `tokens`.
 CREATE VIEW chunk_gaps AS
 WITH chunks AS (
     SELECT trial_id, repeat, "index",
         unnest(chunk_ns) AS at_ns, unnest(chunk_tokens) AS tokens, unnest(range(len(chunk_ns))) AS position
     FROM requests
-    WHERE outcome = 'ok'
+    WHERE outcome = 'ok' AND list_sum(chunk_tokens) = output_tokens
 ), gaps AS (
     SELECT *, at_ns - lag(at_ns) OVER (PARTITION BY trial_id, repeat, "index" ORDER BY position) AS gap_ns
     FROM chunks

@@ -266,12 +266,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         version, stated = manifest["schema_version"], manifest["digest"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(file, expected="the JSON object Redline wrote", found=str(error)) from error
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    if version != SCHEMA_VERSION:
         raise StoreError(
             f"{file} was written by another version of Redline",
             expected=f"schema_version {SCHEMA_VERSION}",
             found=f"schema_version {version!r}",
-            next_step="read it with the version of Redline that measured it, or a newer one",
+            next_step="read it with the version of Redline that measured it, or move it out of the trials directory",
         )
     if (found := digest_of(manifest)) != stated:
         raise _damaged(file, expected=f"content with digest {stated}", found=f"digest {found}: damaged or edited")

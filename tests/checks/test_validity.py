@@ -7,8 +7,22 @@ from dataclasses import replace
 
 import pytest
 
-from checks.validity import CACHE_HITS, CACHE_QUERIES, PREEMPTIONS, drop_reason_for, is_valid, trial_validity
+from checks.validity import (
+    BEYOND,
+    CACHE_HITS,
+    CACHE_QUERIES,
+    CLIENT_CALIBRATED,
+    CLIENT_STAMPS,
+    NOT_CALIBRATED,
+    PREEMPTIONS,
+    REAL_SERVER,
+    drop_reason_for,
+    is_valid,
+    trial_validity,
+)
 from redline.model import (
+    Calibration,
+    CalibrationRung,
     Limits,
     Offline,
     Outcome,
@@ -19,7 +33,10 @@ from redline.model import (
     Scenario,
     Server,
     SkillTasks,
+    StampSource,
+    TokenCounts,
 )
+from tests.store.trial_examples import CLIENT
 
 SERVER = Scenario(
     name="server",
@@ -75,7 +92,7 @@ def repeat(index, **changes):
         server_counters={CACHE_QUERIES: 1000.0, CACHE_HITS: 5.0},
         foreign_cpu_share=0.01,
         steal_share=0.0,
-        client_cpu_s=0.1,
+        client=CLIENT,
         drop_reason="warm-up" if index == 0 else "",
     )
     return replace(plain, **changes)
@@ -96,7 +113,7 @@ def test_a_clean_trial_keeps_every_rule():
     """Every rule is listed with a reading and a limit, and all are kept."""
     readings = read(CLEAN)
     assert is_valid(tuple(readings.values()))
-    assert len(readings) == 7
+    assert len(readings) == 10
     assert all(reading.reading and reading.limit for reading in readings.values())
     assert "schedule lag p99" not in read(CLEAN, OFFLINE)
 
@@ -199,3 +216,58 @@ def test_a_window_is_dropped_for_what_happened_around_it(index, foreign, steal, 
     reason = drop_reason_for(index, foreign, steal, SERVER, RUNNER)
     assert reason.startswith(start)
     assert bool(reason) == bool(start)
+
+
+def test_a_stand_in_is_never_a_measurement():
+    """One answer of `redline simulate`, even in a dropped window, breaks the trial."""
+    simulated = repeat(0, client=replace(CLIENT, simulated=True))
+    readings = read((simulated, *CLEAN[1:]))
+    assert [rule for rule, reading in readings.items() if not reading.ok] == [REAL_SERVER]
+
+
+def test_the_clients_own_words_are_listed_and_break_nothing():
+    """Whose stamps, how tokens are known, what shared a read, what was sent twice, a clock that was set."""
+    told = replace(
+        CLIENT,
+        stamps=StampSource.MIXED,
+        token_counts=TokenCounts.ASSUMED,
+        chunk_count=200,
+        coalesced_count=50,
+        resent_count=3,
+        clock_step_ns=-2_000_000,
+        tls=True,
+    )
+    reading = read((CLEAN[0], repeat(1, client=told), repeat(2, client=told)))[CLIENT_STAMPS]
+    assert reading.ok
+    for words in ("mixed stamps", "assumed", "25.0 % of chunks", "6 requests resent", "TLS", "set by 2.0 ms"):
+        assert words in reading.reading
+
+
+RUNGS = tuple(
+    CalibrationRung(rate, 32, rate < 1000, 1e-5, 1e-4, 2e-5, rate * 1e-6, 1e-6, 2e-5, 0.1) for rate in (50, 200, 1000)
+)
+CALIBRATION = Calibration("0123456789abcdef", "2026-11-21T10:00:00+00:00", StampSource.KERNEL, RUNGS)
+
+
+def calibrated(requests_per_window, calibration):
+    """The reading of a trial whose one-second windows hold this many requests."""
+    records = tuple(record(index) for index in range(requests_per_window))
+    repeats = (CLEAN[0], repeat(1, records=records, client=replace(CLIENT, chunk_count=requests_per_window)))
+    readings = trial_validity(
+        SERVER,
+        repeats,
+        pin_version="0.32.0",
+        reported_version="0.32.0",
+        installed_version=None,
+        calibration=calibration,
+    )
+    return next(each for each in readings if each.rule == CLIENT_CALIBRATED)
+
+
+def test_a_trial_says_what_the_client_errs_at_its_rate():
+    """The gentlest rung that is busy enough speaks; beyond what was held that is said; neither breaks the trial."""
+    assert "TTFT 0.05 ms" in calibrated(20, CALIBRATION).reading
+    assert "TTFT 0.20 ms" in calibrated(60, CALIBRATION).reading
+    assert BEYOND in calibrated(400, CALIBRATION).reading  # 1000 a second was tried and not held
+    assert NOT_CALIBRATED in calibrated(20, None).reading
+    assert all(calibrated(400, each).ok for each in (CALIBRATION, None))

@@ -28,7 +28,7 @@ def test_repeats_and_warm_up_share_no_prompt() -> None:
     due = offsets_ns(SERVER)
     windows = [materialise.requests(SERVER, index, due, "a") for index in range(3)]
     windows.append(materialise.requests(SERVER, 0, due, "a", warm_up=True))
-    prompts = [request.prompt_token_ids for window in windows for request in window]
+    prompts = [request.prompt.token_ids for window in windows for request in window]
     assert len(set(prompts)) == len(prompts)
 
 
@@ -39,9 +39,9 @@ def test_the_workload_is_what_the_scenario_says() -> None:
     made = materialise.requests(SERVER, 0, offsets_ns(SERVER), "a")
     assert len(made) == SERVER.request_count
     for request in made:
-        assert len(request.prompt_token_ids) == workload.prompt_tokens
-        assert min(request.prompt_token_ids) >= workload.vocabulary_first
-        assert max(request.prompt_token_ids) <= workload.vocabulary_last
+        assert len(request.prompt.token_ids) == workload.prompt_tokens
+        assert min(request.prompt.token_ids) >= workload.vocabulary_first
+        assert max(request.prompt.token_ids) <= workload.vocabulary_last
 
 
 def test_the_hash_follows_every_part_of_the_work_but_no_salt() -> None:
@@ -87,7 +87,7 @@ def test_the_skill_test_set_is_the_published_one() -> None:
 def test_an_accuracy_request_carries_its_answer() -> None:
     """Scored requests start with the begin token, may stop by themselves and know the right answer."""
     made = materialise.requests(ACCURACY, 0, offsets_ns(ACCURACY), "a")
-    assert made[0].prompt_token_ids[0] == skill_tasks.BEGIN_TOKEN_ID
+    assert made[0].prompt.token_ids[0] == skill_tasks.BEGIN_TOKEN_ID
     assert not made[0].ignore_eos
     assert made[0].expected
     with pytest.raises(ValueError, match="makes 1000 items"):

@@ -14,7 +14,7 @@ import pytest
 from redline.errors import LoadError
 from redline.load.client import LoadPlan
 from redline.load.worker import load_worker
-from redline.model import Outcome, Request
+from redline.model import Outcome, Request, TokenPrompt
 from tests.fakes import scripted_server as scripts
 from tests.fakes.scripted_server import scripted_server
 
@@ -34,7 +34,7 @@ OUTCOMES = {
 
 def request(index: int, script: int, offset_ns: int = 0) -> Request:
     """A request whose first token names the script."""
-    return Request(index, (script, 1, 2), 4, True, offset_ns, "salt")
+    return Request(index, TokenPrompt((script, 1, 2)), 4, True, offset_ns, "salt")
 
 
 def test_every_way_to_fail_is_a_classified_outcome() -> None:
@@ -42,7 +42,7 @@ def test_every_way_to_fail_is_a_classified_outcome() -> None:
     wanted = list(OUTCOMES.items())
     requests = tuple(request(index, script) for index, (script, _) in enumerate(wanted))
     with scripted_server() as url, load_worker() as worker:
-        window = worker.run(LoadPlan(url, "m", requests, None, window_s_max=2.0))
+        window = worker.run(LoadPlan((url,), "m", requests, None, window_s_max=0.7))
     assert [record.outcome for record in window.records] == [outcome for _, outcome in wanted]
     assert all(record.detail for record in window.records if record.outcome is not Outcome.OK)
 
@@ -51,7 +51,7 @@ def test_an_open_loop_sends_on_time_whatever_became_of_the_others() -> None:
     """A stalled request holds no later one back: each is sent within 50 ms of its due time."""
     requests = (request(0, scripts.STALL), *(request(index, scripts.OK, index * 20_000_000) for index in range(1, 20)))
     with scripted_server() as url, load_worker() as worker:
-        window = worker.run(LoadPlan(url, "m", requests, None, window_s_max=2.0))
+        window = worker.run(LoadPlan((url,), "m", requests, None, window_s_max=0.7))
     lags_ns = [record.send_ns - record.sched_ns for record in window.records]
     assert min(lags_ns) >= 0
     assert sorted(lags_ns)[len(lags_ns) // 2] < 50_000_000
@@ -62,7 +62,7 @@ def test_offline_never_exceeds_its_bound_in_flight() -> None:
     """At no instant are more than `in_flight_max` requests between sending and their end."""
     requests = tuple(request(index, scripts.OK) for index in range(24))
     with scripted_server() as url, load_worker() as worker:
-        window = worker.run(LoadPlan(url, "m", requests, in_flight_max=5, window_s_max=10.0))
+        window = worker.run(LoadPlan((url,), "m", requests, in_flight_max=5, window_s_max=10.0))
     assert {record.outcome for record in window.records} == {Outcome.OK}
     edges = sorted(edge for record in window.records for edge in ((record.send_ns, 1), (record.done_ns, -1)))
     in_flight = peak = 0
@@ -76,7 +76,7 @@ def test_one_worker_drives_many_windows() -> None:
     """A worker answers one window per plan, and windows do not leak into each other."""
     with scripted_server() as url, load_worker() as worker:
         counts = [
-            len(worker.run(LoadPlan(url, "m", (request(0, scripts.OK),) * 1, None, 5.0)).records) for _ in range(3)
+            len(worker.run(LoadPlan((url,), "m", (request(0, scripts.OK),) * 1, None, 5.0)).records) for _ in range(3)
         ]
     assert counts == [1, 1, 1]
 
@@ -84,7 +84,7 @@ def test_one_worker_drives_many_windows() -> None:
 def test_a_server_that_is_not_there_is_a_load_error() -> None:
     """Nothing to connect to is an error of the infrastructure with a next step, not a window of failures."""
     with load_worker() as worker, pytest.raises(LoadError, match="could not drive"):
-        worker.run(LoadPlan("http://127.0.0.1:9", "m", (request(0, scripts.OK),), None, 2.0))
+        worker.run(LoadPlan(("http://127.0.0.1:9",), "m", (request(0, scripts.OK),), None, 2.0))
 
 
 def test_a_worker_that_was_killed_is_a_load_error() -> None:
@@ -92,7 +92,7 @@ def test_a_worker_that_was_killed_is_a_load_error() -> None:
     with scripted_server() as url, load_worker() as worker:
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(LoadError):
-            worker.run(LoadPlan(url, "m", (request(0, scripts.OK),), None, 2.0))
+            worker.run(LoadPlan((url,), "m", (request(0, scripts.OK),), None, 2.0))
 
 
 def test_a_worker_ends_when_its_caller_is_killed() -> None:

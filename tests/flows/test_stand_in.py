@@ -1,0 +1,96 @@
+"""Whole commands against `redline simulate`: everything works, and nothing passes for a measurement."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from flows.workspace import CHECKOUT
+from redline.simulator.process import simulator
+from redline.simulator.settings import Serving, Settings, Timing
+from redline.store.trials import list_trials, read_trial
+
+pytestmark = pytest.mark.slow
+
+STAND_IN = Settings(
+    timing=Timing(ttft_s=0.005, itl_s=0.001, itl_s_per_running=0.0002), serving=Serving(model="speed-llama")
+)
+
+
+@pytest.fixture
+def content(tmp_path):
+    """This checkout's content, its server scenario ten times as fast."""
+    root = tmp_path / "content"
+    for name in ("scenarios", "recipes", "runners", "baselines"):
+        shutil.copytree(CHECKOUT / name, root / name)
+    shutil.copytree(CHECKOUT / "checks" / "policies", root / "checks" / "policies")
+    scenario = root / "scenarios" / "server-short.toml"
+    scenario.write_text(scenario.read_text().replace("rate_per_s = 12.0", "rate_per_s = 120.0"))
+    return root
+
+
+def redline(content, state, *arguments, **environment):
+    """A finished `redline` process."""
+    return subprocess.run(
+        [sys.executable, "-m", "redline.cli", *arguments, "--state-dir", str(state), "--wait", "300", "--quiet"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=CHECKOUT,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(state), "REDLINE_CONTENT": str(content), **environment},
+    )
+
+
+def test_a_run_against_the_stand_in_is_invalid(content, tmp_path):
+    """Exit code 4; the reason is named; the trials are kept, marked; the key is sent and stored nowhere."""
+    with simulator(STAND_IN, api_key="sesame-7f3a") as stand_in:
+        arguments = ["run", "--endpoint", stand_in.base_url, "--scenario", "server-short"]
+        locked_out = redline(content, tmp_path, *arguments)
+        found = redline(content, tmp_path, *arguments, REDLINE_API_KEY="sesame-7f3a")
+    assert locked_out.returncode == 5
+    assert "asks for an API key" in locked_out.stdout
+    assert found.returncode == 4, found.stderr
+    assert "redline simulate" in found.stdout
+    trials = [read_trial(path) for path in list_trials(tmp_path / "trials")]
+    assert [(trial.status.value, trial.detail) for trial in trials] == [("invalid", "a real server answers")]
+    assert all(repeat.client.simulated for repeat in trials[0].repeats)
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and b"sesame-7f3a" in path.read_bytes()]
+    assert kept == []
+
+
+def test_a_rate_is_searched_and_marked(content, tmp_path):
+    """Some rate is bracketed, its probes are kept, and exit code 4 says that it is no measurement."""
+    with simulator(STAND_IN) as stand_in:
+        arguments = [
+            "rate",
+            "server-short",
+            "--endpoint",
+            stand_in.base_url,
+            "--ttft-p99",
+            "0.5",
+            "--tpot-p99",
+            "0.0025",
+        ]
+        found = redline(
+            content, tmp_path, *arguments, "--searches", "1", "--seconds", "1", "--resolution", "1", "--json"
+        )
+    assert found.returncode == 4, found.stderr
+    answer = json.loads(found.stdout)
+    assert answer["simulated"] is True
+    (bracket,) = answer["brackets"]
+    assert 0 < bracket["held_per_s"] < bracket["broken_per_s"] <= 2 * bracket["held_per_s"]
+    arms = {read_trial(path).arm.value for path in list_trials(tmp_path / "trials")}
+    assert arms == {"probe"}
+
+
+def test_a_rate_needs_a_server_scenario(content, tmp_path):
+    """An offline scenario has no rate: exit code 2 before anything is started."""
+    found = redline(content, tmp_path, "rate", "offline-short", "--ttft-p99", "1", "--tpot-p99", "1")
+    assert found.returncode == 2
+    assert "one server scenario" in found.stderr
+    assert not (tmp_path / "trials").exists()
