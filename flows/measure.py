@@ -192,10 +192,13 @@ def _launch(round_: Round, setup: ArmSetup, stack: ExitStack, narrator: Narrator
 
 def _ready(round_: Round, setup: ArmSetup, server: deployer.ServerProcess | None) -> _Bench:
     if server is None:
-        url = setup.sut.pin.url or ""
         key = os.environ.get(attached.API_KEY_VARIABLE)
-        endpoint = attached.attach(url, served_model_name=round_.recipe.served_model_name, api_key=key)
-        return _Bench(setup, endpoint, None, api_key=key)
+        replicas = [
+            attached.attach(url, served_model_name=round_.recipe.served_model_name, api_key=key)
+            for url in (setup.sut.pin.url or "").split(",")
+        ]
+        others = tuple(replica.base_url for replica in replicas[1:])
+        return _Bench(setup, replace(replicas[0], replica_urls=others), None, api_key=key)
     endpoint = server.wait_ready()
     server_cpus, _ = split_cpus(usable_cpu_ids())
     if server_cpus:
@@ -264,7 +267,7 @@ def _one_repeat(
     due_ns = offsets_ns(scenario)
     salt = f"{bench.trial_id}-{len(bench.repeats)}"  # vLLM refuses slashes
     plan = LoadPlan(
-        base_urls=(bench.endpoint.base_url,),
+        base_urls=bench.endpoint.base_urls,
         model=bench.endpoint.model,
         requests=materialise.requests(scenario, window, due_ns, salt, warm_up=warm_up),
         in_flight_max=in_flight_max(scenario.arrivals),
@@ -273,7 +276,7 @@ def _one_repeat(
         api_key_variable=attached.API_KEY_VARIABLE if bench.api_key else None,
     )
     own_pids = [worker.pid, *(pid for each in (bench, *idle) if each.server for pid in each.server.pids())]
-    counters_before = read_counters(bench.endpoint.base_url, bench.api_key)
+    counters_before = _counters(bench)
     times_before = read_cpu_times(own_pids)
     measured = worker.run(plan)
     shares = cpu_shares(times_before, read_cpu_times(own_pids))
@@ -294,11 +297,20 @@ def _one_repeat(
     try:
         if bench.server is not None:
             bench.server.check_alive()
-        counters_after = read_counters(bench.endpoint.base_url, bench.api_key)
+        counters_after = _counters(bench)
     except DeployError:
         bench.repeats.append(replace(repeat, drop_reason="the server died in or after this window"))
         raise
     return replace(repeat, server_counters=difference(counters_before, counters_after))
+
+
+def _counters(bench: _Bench) -> dict[str, float]:
+    """The servers' own counters, added up over replicas."""
+    total: dict[str, float] = {}
+    for base_url in bench.endpoint.base_urls:
+        for name, value in read_counters(base_url, bench.api_key).items():
+            total[name] = total.get(name, 0.0) + value
+    return total
 
 
 def _scored(plan: LoadPlan, record: RequestRecord) -> RequestRecord:

@@ -148,7 +148,10 @@ class SystemUnderTest:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A server that answered a real completion: where it is and who it says it is."""
+    """A server that answered a real completion: where it is and who it says it is.
+
+    `replica_urls`: further servers of the same build behind the same name, over which load is spread evenly.
+    """
 
     base_url: str
     model: str
@@ -158,6 +161,12 @@ class Endpoint:
     log_path: str
     cpu_ids: tuple[int, ...] = ()
     pids: tuple[int, ...] = ()
+    replica_urls: tuple[str, ...] = ()
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """Every replica's address, in the order in which they take turns."""
+        return (self.base_url, *self.replica_urls)
 
 
 # --- scenarios ----------------------------------------------------------------------------------------------

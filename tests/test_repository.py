@@ -32,7 +32,10 @@ MAY_PRINT = {
     "flows/progress.py": "progress is printed as it happens",
 }
 MAY_BE_LONG = {"redline/model.py": "the nouns: one vocabulary, read as one page"}
-MAY_SKIP = {"tests/deploy/test_process.py": "a memory cgroup takes rights that a container may not give to anybody"}
+MAY_SKIP = {
+    "tests/deploy/test_process.py": "a memory cgroup takes rights that a container may not give to anybody",
+    "tests/load/test_client.py": "a machine may have no IPv6 at all, and one of its tests is about nothing else",
+}
 
 
 @dataclass(frozen=True, slots=True)

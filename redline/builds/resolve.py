@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,8 +80,8 @@ def resolve(spec: str, *, state_dir: Path) -> BuildPin:
             return _resolve_local_wheel(path, spec.strip(), state_dir)
         case RecordSpec(path):
             return read_pin(path)
-        case EndpointSpec(base_url):
-            return _resolve_endpoint(base_url)
+        case EndpointSpec(base_urls):
+            return _resolve_endpoint(base_urls)
 
 
 def _resolve_index_wheel(wanted: IndexSpec, state_dir: Path) -> BuildPin:
@@ -281,8 +281,34 @@ def _nearest(wanted: IndexSpec, setup: UvSetup) -> list[str]:
 # --- endpoints ----------------------------------------------------------------------------------------------
 
 
-def _resolve_endpoint(base_url: str) -> BuildPin:
-    """The pin of a running server: what it says it is, which is all that can be known. Never cached."""
+def _resolve_endpoint(base_urls: Sequence[str]) -> BuildPin:
+    """The pin of running servers: what they say they are, which is all that can be known. Never cached."""
+    versions = {base_url: _reported_version(base_url) for base_url in base_urls}
+    version, *others = dict.fromkeys(versions.values())
+    if others:
+        raise BuildError(
+            "the replicas are not one build",
+            expected=f"version {version} of all",
+            found=", ".join(f"{base_url} says {said}" for base_url, said in versions.items()),
+            next_step="measure them apart, or bring them to one version",
+        )
+    joined = ",".join(base_urls)
+    return BuildPin(
+        kind=BuildKind.ENDPOINT,
+        spec=joined,
+        distribution="vllm",
+        version=version,
+        # The server does not say what it runs on unless its version does.
+        platform=platform_of("vllm", version) if "+" in version else UNKNOWN_PLATFORM,
+        python_version="",
+        wheel_sha256=None,
+        lock="",
+        url=joined,
+    )
+
+
+def _reported_version(base_url: str) -> str:
+    """What GET /version of one server says. Raises BuildError."""
     address = f"{base_url}/version"
     try:
         version = json.loads(_get(address))["version"]
@@ -295,18 +321,7 @@ def _resolve_endpoint(base_url: str) -> BuildPin:
             found=f"{type(error).__name__}: {str(error)[:300]}",
             next_step=f"check that a vLLM server listens there; other ways to name a build: {VALID_FORMS}",
         ) from error
-    return BuildPin(
-        kind=BuildKind.ENDPOINT,
-        spec=base_url,
-        distribution="vllm",
-        version=version,
-        # The server does not say what it runs on unless its version does.
-        platform=platform_of("vllm", version) if "+" in version else UNKNOWN_PLATFORM,
-        python_version="",
-        wheel_sha256=None,
-        lock="",
-        url=base_url,
-    )
+    return version
 
 
 def _get(address: str) -> bytes:

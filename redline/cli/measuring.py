@@ -37,7 +37,9 @@ def _add_run(commands: Commands) -> None:
     source.add_argument(
         "--build", default=DEFAULT_BUILD, metavar="BUILD", help="build to measure (default: %(default)s)"
     )
-    source.add_argument("--endpoint", metavar="URL", help="measure a server that is already running")
+    source.add_argument(
+        "--endpoint", metavar="URL", help="measure a server that is already running; replicas with commas"
+    )
     run.add_argument(
         "--server-args",
         default="",

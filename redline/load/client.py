@@ -6,7 +6,6 @@ garbage collection. An open loop never waits for an answer: what is late is late
 
 from __future__ import annotations
 
-import gc
 import os
 import select
 import shutil
@@ -24,9 +23,9 @@ from redline.load.exchange import Exchange, now_ns
 from redline.load.http1 import request_bytes
 from redline.load.spool import Spool
 from redline.load.stamps import ClockOffset, realtime_offset_ns
-from redline.load.timer import Alarm
 from redline.load.transport import SWEEP_S, EpollLoop, Pool, connect_all, resolve
 from redline.model import Outcome, Request
+from redline.realtime import Alarm, garbage_collection_paused
 from redline.units import NS_PER_S, nanoseconds, seconds
 
 PREPARE_S_MAX = 30.0
@@ -178,7 +177,7 @@ class _Window:
         """Run the clock."""
         self._exchanges, self._pools = exchanges, pools
         offset_start_ns = realtime_offset_ns()
-        with _garbage_collection_paused(), self._timers(loop) as (dispatch, sweep):
+        with garbage_collection_paused(), self._timers(loop) as (dispatch, sweep):
             start_ns = now_ns() + nanoseconds(LEAD_S)
             started_at_ns = start_ns + offset_start_ns
             for exchange in exchanges:
@@ -288,19 +287,6 @@ class _Window:
             self._ended(exchange)
         for pool in self._pools:
             pool.expire_all(detail)
-
-
-@contextmanager
-def _garbage_collection_paused() -> Iterator[None]:
-    """No collection inside a window: one costs up to a hundred milliseconds of every open stream."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.unfreeze()
 
 
 def window_bound_s(plan: LoadPlan) -> float:

@@ -73,7 +73,6 @@ class Exchange:
         self.failure: Outcome | None = None
         self.failure_detail = ""
 
-
     def let_go(self) -> None:
         """Forget what was read; it was understood, or is kept elsewhere."""
         self.reads, self.user_ns, self.ancillary = _NO_READS, _NO_STAMPS, _NO_ANCILLARY

@@ -20,7 +20,6 @@ from typing import IO, Any
 
 from redline.errors import LoadError
 from redline.load.client import DriveResult, LoadPlan, drive, window_bound_s
-from redline.load.priority import take_precedence
 from redline.load.report import Reporter
 from redline.load.transfer import (
     decode_plan,
@@ -31,6 +30,7 @@ from redline.load.transfer import (
     encode_report,
 )
 from redline.model import ClientReport, RequestRecord
+from redline.realtime import take_precedence
 
 START_S_MAX = 60.0
 STOP_S_MAX = 5.0
@@ -97,6 +97,8 @@ class LoadWorker:
             raise self._failure(f"the load worker did not answer within {timeout_s:.0f} s")
         piece = os.read(stdout.fileno(), 1 << 20)
         if not piece:
+            with suppress(subprocess.TimeoutExpired):  # its exit status is a moment behind its last byte
+                self._process.wait(STOP_S_MAX)
             raise self._failure("the load worker ended without an answer")
         return piece
 

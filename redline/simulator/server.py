@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import os
 import select
 import socket
 import ssl
 import time
-from collections.abc import Iterator
 from heapq import heappop, heappush
 
+from redline.realtime import Timer, garbage_collection_paused
 from redline.simulator.connection import READ_BYTES, READS_MAX, Connection
 from redline.simulator.desk import FrontDesk
 from redline.simulator.engine import IDLE
 from redline.simulator.generation import error_content
-from redline.simulator.timer import Timer
 from redline.simulator.wire import CONTINUE, RefusedBytesError, json_answer
 from redline.units import nanoseconds
 
@@ -76,7 +74,7 @@ class Server:
             self._watch_parent(parent_fd)
         self._listener.setblocking(False)  # noqa: FBT003 - that is its signature
         try:
-            with _no_garbage_collection():
+            with garbage_collection_paused():
                 self._loop(parent_fd)
         finally:
             for connection in list(self._connections.values()):
@@ -245,15 +243,3 @@ class Server:
             deadline_ns, _, connection = heappop(deadlines)
             if connection.deadline_ns == deadline_ns:  # else it did something since
                 connection.drop()
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.unfreeze()

@@ -133,6 +133,7 @@ SELECT
     requests.trial_id,
     requests.repeat,
     requests."index",
+    requests.replica,
     requests.outcome,
     repeats.drop_reason = '' AS counted,
     requests.prompt_tokens,

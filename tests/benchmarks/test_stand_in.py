@@ -16,6 +16,8 @@ from benchmarks.load.process_tree import run_client
 from benchmarks.load.stand_in import stand_in
 from benchmarks.load.workload import Cell, Workload, schedule_s
 
+pytestmark = pytest.mark.slow
+
 QUICK = Workload("Q", ttft_s=0.01, itl_s=0.005, chunk_count=4)
 KINDS = ["simulator", *(["c"] if shutil.which("gcc") else [])]
 

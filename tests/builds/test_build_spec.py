@@ -22,8 +22,9 @@ from redline.errors import UsageError
         ("vllm==0.23.1rc1.dev901+g2f3f441f8.cu129", IndexSpec("vllm", "0.23.1rc1.dev901+g2f3f441f8.cu129")),
         ("dist/vllm-0.1-py3-none-any.whl", WheelSpec(Path("dist/vllm-0.1-py3-none-any.whl"))),
         ("pins/a.json", RecordSpec(Path("pins/a.json"))),
-        ("http://localhost:8000", EndpointSpec("http://localhost:8000")),
-        ("https://gpu7.example:443/", EndpointSpec("https://gpu7.example:443")),
+        ("http://localhost:8000", EndpointSpec(("http://localhost:8000",))),
+        ("https://gpu7.example:443/", EndpointSpec(("https://gpu7.example:443",))),
+        ("http://a:1, http://b:2/,https://c", EndpointSpec(("http://a:1", "http://b:2", "https://c"))),
     ],
 )
 def test_valid_forms(text: str, expected: object) -> None:
@@ -58,7 +59,17 @@ def test_a_bare_version_is_answered_with_both_names() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["http://", "http://host:99999", "http://host/v1", "http://host?x=1", "https://host/vllm.whl"]
+    "text",
+    [
+        "http://",
+        "http://host:99999",
+        "http://host/v1",
+        "http://host?x=1",
+        "https://host/vllm.whl",
+        "http://a:1,",
+        "http://a:1,b:2",
+        "http://a:1,http://b:2/v1",
+    ],
 )
 def test_an_endpoint_is_a_host_and_a_port(text: str) -> None:
     """An address with a path, a query or an impossible port is refused."""
@@ -66,11 +77,18 @@ def test_an_endpoint_is_a_host_and_a_port(text: str) -> None:
         parse_spec(text)
 
 
-def test_an_endpoint_with_a_password_is_refused_without_repeating_it() -> None:
+@pytest.mark.parametrize("text", ["http://user:hunter2@host:8000", "http://a:1,user:hunter2@host:8000"])
+def test_an_endpoint_with_a_password_is_refused_without_repeating_it(text: str) -> None:
     """Pins are records: an address that carries a password must not become one, nor be printed."""
     with pytest.raises(UsageError) as caught:
-        parse_spec("http://user:hunter2@host:8000")
+        parse_spec(text)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_replica_named_twice_is_refused() -> None:
+    """It would get twice the load of the others."""
+    with pytest.raises(UsageError, match="twice"):
+        parse_spec("http://a:1,http://b:2,http://a:1/")
 
 
 @given(st.text(max_size=40))

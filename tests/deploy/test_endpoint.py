@@ -56,6 +56,7 @@ def test_not_vllm(tmp_path):
     assert caught.value.found.startswith("404")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["error500", "no_tokens"])
 def test_no_completion(launch_stand_in, mode):
     """A server that is healthy and answers no completion is refused."""

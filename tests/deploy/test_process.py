@@ -135,6 +135,7 @@ def test_never_ready_is_bounded(launch_stand_in, tmp_path):
     assert not still_there(noted_pids(tmp_path))
 
 
+@pytest.mark.slow
 def test_healthy_but_no_completion(launch_stand_in):
     """Health alone is not readiness: completions that answer 500 are tried again a bounded number of times."""
     begin = time.monotonic()
@@ -184,6 +185,7 @@ def test_kill_in_use(launch_stand_in):
     assert "SIGKILL" in str(error)
 
 
+@pytest.mark.slow
 def test_loss_of_the_engine(launch_stand_in, tmp_path):
     """A server whose engine was killed and that stays on, unhealthy, is a ServerDiedError."""
     with launch_stand_in("engine") as server:

@@ -63,6 +63,22 @@ def test_a_run_against_the_stand_in_is_invalid(content, tmp_path):
     assert kept == []
 
 
+def test_load_is_spread_evenly_over_replicas(content, tmp_path):
+    """Two replicas of one version get every other request each; replicas of two versions are refused."""
+    other = Settings(timing=STAND_IN.timing, serving=Serving(model="speed-llama", version="0.31.0"))
+    with simulator(STAND_IN) as first, simulator(STAND_IN) as second, simulator(other) as stranger:
+        both = f"{first.base_url},{second.base_url}"
+        found = redline(content, tmp_path, "run", "--endpoint", both, "--scenario", "server-short")
+        mixed = redline(content, tmp_path / "mixed", "run", "--endpoint", f"{both},{stranger.base_url}")
+    assert found.returncode == 4, found.stderr
+    (path,) = list_trials(tmp_path / "trials")
+    for repeat in read_trial(path).repeats:
+        assert [record.replica for record in repeat.records] == [index % 2 for index in range(24)]
+        assert repeat.server_counters["vllm:request_success_total"] == 24
+    assert mixed.returncode == 5
+    assert "not one build" in mixed.stdout
+
+
 def test_a_rate_is_searched_and_marked(content, tmp_path):
     """Some rate is bracketed, its probes are kept, and exit code 4 says that it is no measurement."""
     with simulator(STAND_IN) as stand_in:

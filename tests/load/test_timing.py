@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redline.load.exchange import answer_of
@@ -56,6 +56,7 @@ def whole(content: object, request: Request, status: str = "200 OK", kind: str =
 
 
 @pytest.mark.parametrize("recorded", STREAMS, ids=lambda recorded: recorded.name)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_every_split_of_a_stream_gives_the_same_record_but_for_its_stamps(
     recorded: Recorded, data: st.DataObject

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from redline.errors import LoadError
 from redline.load.client import LoadPlan
-from redline.load.worker import load_worker
+from redline.load.worker import LoadWorker, load_worker
 from redline.model import Outcome, Request, TokenPrompt
 from tests.fakes import scripted_server as scripts
 from tests.fakes.scripted_server import scripted_server
@@ -37,31 +38,38 @@ def request(index: int, script: int, offset_ns: int = 0) -> Request:
     return Request(index, TokenPrompt((script, 1, 2)), 4, True, offset_ns, "salt")
 
 
-def test_every_way_to_fail_is_a_classified_outcome() -> None:
+@pytest.fixture(scope="module")
+def worker() -> Iterator[LoadWorker]:
+    """One worker for the windows of this module."""
+    with load_worker() as worker:
+        yield worker
+
+
+def test_every_way_to_fail_is_a_classified_outcome(worker: LoadWorker) -> None:
     """A server's misbehaviour is counted by kind and disturbs no other request."""
     wanted = list(OUTCOMES.items())
     requests = tuple(request(index, script) for index, (script, _) in enumerate(wanted))
-    with scripted_server() as url, load_worker() as worker:
-        window = worker.run(LoadPlan((url,), "m", requests, None, window_s_max=0.7))
+    with scripted_server() as url:
+        window = worker.run(LoadPlan((url,), "m", requests, None, window_s_max=0.5))
     assert [record.outcome for record in window.records] == [outcome for _, outcome in wanted]
     assert all(record.detail for record in window.records if record.outcome is not Outcome.OK)
 
 
-def test_an_open_loop_sends_on_time_whatever_became_of_the_others() -> None:
+def test_an_open_loop_sends_on_time_whatever_became_of_the_others(worker: LoadWorker) -> None:
     """A stalled request holds no later one back: each is sent within 50 ms of its due time."""
     requests = (request(0, scripts.STALL), *(request(index, scripts.OK, index * 20_000_000) for index in range(1, 20)))
-    with scripted_server() as url, load_worker() as worker:
-        window = worker.run(LoadPlan((url,), "m", requests, None, window_s_max=0.7))
+    with scripted_server() as url:
+        window = worker.run(LoadPlan((url,), "m", requests, None, window_s_max=0.5))
     lags_ns = [record.send_ns - record.sched_ns for record in window.records]
     assert min(lags_ns) >= 0
     assert sorted(lags_ns)[len(lags_ns) // 2] < 50_000_000
     assert [record.outcome for record in window.records[1:]] == [Outcome.OK] * 19
 
 
-def test_offline_never_exceeds_its_bound_in_flight() -> None:
+def test_offline_never_exceeds_its_bound_in_flight(worker: LoadWorker) -> None:
     """At no instant are more than `in_flight_max` requests between sending and their end."""
     requests = tuple(request(index, scripts.OK) for index in range(24))
-    with scripted_server() as url, load_worker() as worker:
+    with scripted_server() as url:
         window = worker.run(LoadPlan((url,), "m", requests, in_flight_max=5, window_s_max=10.0))
     assert {record.outcome for record in window.records} == {Outcome.OK}
     edges = sorted(edge for record in window.records for edge in ((record.send_ns, 1), (record.done_ns, -1)))
@@ -72,18 +80,18 @@ def test_offline_never_exceeds_its_bound_in_flight() -> None:
     assert 2 <= peak <= 5
 
 
-def test_one_worker_drives_many_windows() -> None:
+def test_one_worker_drives_many_windows(worker: LoadWorker) -> None:
     """A worker answers one window per plan, and windows do not leak into each other."""
-    with scripted_server() as url, load_worker() as worker:
+    with scripted_server() as url:
         counts = [
             len(worker.run(LoadPlan((url,), "m", (request(0, scripts.OK),) * 1, None, 5.0)).records) for _ in range(3)
         ]
     assert counts == [1, 1, 1]
 
 
-def test_a_server_that_is_not_there_is_a_load_error() -> None:
+def test_a_server_that_is_not_there_is_a_load_error(worker: LoadWorker) -> None:
     """Nothing to connect to is an error of the infrastructure with a next step, not a window of failures."""
-    with load_worker() as worker, pytest.raises(LoadError, match="could not drive"):
+    with pytest.raises(LoadError, match="could not drive"):
         worker.run(LoadPlan(("http://127.0.0.1:9",), "m", (request(0, scripts.OK),), None, 2.0))
 
 

@@ -124,6 +124,7 @@ def test_threads_ingest_and_query_at_once(tmp_path: Path) -> None:
     assert failures == []
 
 
+@pytest.mark.slow
 def test_a_killed_ingest_leaves_all_or_nothing(tmp_path: Path) -> None:
     """After an ingest is killed at any moment, the next one makes the file whole: the same as a fresh one."""
     for number in range(60):

@@ -154,6 +154,7 @@ for number in range(1000):
 """
 
 
+@pytest.mark.slow
 def test_killed_writers_leave_whole_trials_or_nothing(tmp_path: Path) -> None:
     """Writers killed at random moments never leave a half trial in sight, and lose none they had finished."""
     finished: list[str] = []

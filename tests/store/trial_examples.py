@@ -191,6 +191,14 @@ client_reports = st.builds(
 )
 
 
+systems = st.builds(
+    SystemUnderTest,
+    pin=pins,
+    extra_args=st.lists(any_text, max_size=3).map(tuple),
+    models=st.lists(st.tuples(any_text, any_text), max_size=2).map(tuple),
+)
+
+
 def trials(chunk_tokens_max: int = 2**31 - 1) -> st.SearchStrategy[Trial]:
     """Any trial the store accepts."""
     records = st.builds(
@@ -229,12 +237,7 @@ def trials(chunk_tokens_max: int = 2**31 - 1) -> st.SearchStrategy[Trial]:
         run_id=any_text,
         arm=st.sampled_from(Arm),
         pair_index=int64,
-        sut=st.builds(
-            SystemUnderTest,
-            pin=pins,
-            extra_args=st.lists(any_text, max_size=3).map(tuple),
-            models=st.lists(st.tuples(any_text, any_text), max_size=2).map(tuple),
-        ),
+        sut=systems,
         scenario=any_text,
         scenario_hash=any_text,
         runner_class=any_text,
