@@ -15,7 +15,9 @@ from scipy import stats
 
 from redline.model import require
 
-PROBE_COUNT_MAX = 16
+PROBE_COUNT_MAX = 24
+FLOOR_SHARE = 1 / 16
+"""Below this share of the first rate a search gives up: windows of so few requests a second take hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,11 @@ def bracket(probes: Sequence[Probe], limits: RateLimits) -> Bracket:
 def next_rate(
     probes: Sequence[Probe], limits: RateLimits, *, first_per_s: float, resolution: float, ceiling_per_s: float
 ) -> float | None:
-    """The rate to try next, or None when the bracket is as narrow as `resolution` (a share) or tries ran out."""
+    """The rate to try next, or None when the bracket is as narrow as `resolution` (a share) or tries ran out.
+
+    A rate that broke a limit once is tried again before the search ends with it: one stray request must not fix
+    the answer.
+    """
     if not probes:
         return min(first_per_s, ceiling_per_s)
     if len(probes) >= PROBE_COUNT_MAX:
@@ -100,18 +106,18 @@ def next_rate(
     if math.isinf(found.broken_per_s):
         return min(found.held_per_s * 2, ceiling_per_s) if found.held_per_s < ceiling_per_s else None
     if found.held_per_s == 0:
-        return found.broken_per_s / 2
-    if found.broken_per_s / found.held_per_s <= 1 + resolution:
-        return None
-    return found.middle_per_s
+        return found.broken_per_s / 2 if found.broken_per_s / 2 >= first_per_s * FLOOR_SHARE else None
+    if found.broken_per_s / found.held_per_s > 1 + resolution:
+        return found.middle_per_s
+    tried = sum(probe.rate_per_s == found.broken_per_s for probe in probes)
+    return found.broken_per_s if tried < 2 else None
 
 
 def estimate(brackets: Sequence[Bracket]) -> RateEstimate | None:
     """The rate over several searches: geometric mean of the brackets' middles, Student's t on the logarithms.
 
-    A bracket says no more than that the rate lies in it: its width counts as the variance of a uniform
-    distribution, so searches that end in the same bracket do not pretend to certainty.
-    None if a search found no held or no broken rate.
+    A bracket says no more than that the rate lies in it, and searches on one grid share that error: the interval
+    is never narrower than the brackets' own mean edges. None if a search found no held or no broken rate.
     """
     if not brackets or any(found.held_per_s <= 0 or math.isinf(found.broken_per_s) for found in brackets):
         return None
@@ -120,8 +126,8 @@ def estimate(brackets: Sequence[Bracket]) -> RateEstimate | None:
     count = len(middles)
     if count == 1:
         return RateEstimate(math.exp(centre), None, None, 1)
-    widths = [math.log(found.broken_per_s / found.held_per_s) for found in brackets]
-    uniform = statistics.fmean(width**2 for width in widths) / 12
-    variance = max(statistics.variance(middles), uniform)
-    half = float(stats.t.ppf(0.975, count - 1)) * math.sqrt(variance / count)
-    return RateEstimate(math.exp(centre), math.exp(centre - half), math.exp(centre + half), count)
+    half = float(stats.t.ppf(0.975, count - 1)) * math.sqrt(statistics.variance(middles) / count)
+    held = statistics.fmean(math.log(found.held_per_s) for found in brackets)
+    broken = statistics.fmean(math.log(found.broken_per_s) for found in brackets)
+    low, high = min(centre - half, held), max(centre + half, broken)
+    return RateEstimate(math.exp(centre), math.exp(low), math.exp(high), count)

@@ -9,6 +9,8 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from redline.metrics import percentile, schedule_lag_s
 from redline.model import (
     Calibration,
@@ -21,6 +23,7 @@ from redline.model import (
     Server,
     ValidityReading,
 )
+from redline.units import NS_PER_S
 
 CACHE_HITS = "vllm:prefix_cache_hits_total"
 CACHE_QUERIES = "vllm:prefix_cache_queries_total"
@@ -224,20 +227,45 @@ def _calibrated(counted: Sequence[Repeat], calibration: Calibration | None) -> V
     load = f"{rate:.0f} requests and {chunk_rate:.0f} chunks a second"
     if calibration is None:
         return ValidityReading(CLIENT_CALIBRATED, f"{load}; {NOT_CALIBRATED}", "listed only", ok=True)
-    limit = f"{calibration.rate_per_s_max:.0f} requests, {calibration.chunks_per_s_max:.0f} chunks a second"
+    held = ", ".join(f"{each.rate_per_s:.0f} x {each.chunks_per_request}" for each in _busiest_held(calibration))
     rung = calibration.rung_for(rate, chunk_rate)
     said = own_error(rung) if rung is not None else BEYOND
-    return ValidityReading(CLIENT_CALIBRATED, f"{load}; {said}", f"{limit} (listed only)", ok=True)
+    return ValidityReading(CLIENT_CALIBRATED, f"{load}; {said}", f"held: {held} chunks a second (listed only)", ok=True)
+
+
+def _busiest_held(calibration: Calibration) -> list[CalibrationRung]:
+    """The rungs held that no other held rung outdoes in both requests and chunks."""
+    held = [rung for rung in calibration.rungs if rung.held]
+    return [
+        rung
+        for rung in held
+        if not any(
+            other is not rung and other.rate_per_s >= rung.rate_per_s and other.chunks_per_s >= rung.chunks_per_s
+            for other in held
+        )
+    ]
 
 
 def busiest(repeats: Sequence[Repeat]) -> tuple[float, float]:
-    """(requests, chunks) a second over a whole window, of the window with most requests a second."""
-    rates = [
-        (len(repeat.records) * 1e9 / repeat.duration_ns, repeat.client.chunk_count * 1e9 / repeat.duration_ns)
-        for repeat in repeats
-        if repeat.duration_ns > 0
-    ]
-    return max(rates, default=(0.0, 0.0))
+    """(requests sent, chunks received) in their busiest seconds, the most of any window.
+
+    A window shorter than a second counts as what it would make of one.
+    """
+    sent = max((_busiest_second([record.send_ns for record in repeat.records]) for repeat in repeats), default=0.0)
+    chunks = [[stamp for record in repeat.records for stamp in record.chunk_ns] for repeat in repeats]
+    return sent, max((_busiest_second(each) for each in chunks), default=0.0)
+
+
+def _busiest_second(instants_ns: Sequence[int]) -> float:
+    """The most of these instants in any one second; per second of their span if that is shorter."""
+    ordered = np.sort(np.asarray(instants_ns, dtype=np.int64))
+    if len(ordered) < 2:
+        return float(len(ordered))
+    span_ns = int(ordered[-1] - ordered[0])
+    if span_ns < NS_PER_S:
+        return len(ordered) * NS_PER_S / max(span_ns, NS_PER_S // 10)
+    ends = np.searchsorted(ordered, ordered + NS_PER_S, side="left")
+    return float(np.max(ends - np.arange(len(ordered))))
 
 
 def own_error(rung: CalibrationRung) -> str:
@@ -245,7 +273,7 @@ def own_error(rung: CalibrationRung) -> str:
     return (
         f"the client's own error (p99) TTFT {rung.ttft_error_s_p99 * 1e3:.2f} ms, "
         f"chunk stamps {rung.chunk_error_s_p99 * 1e3:.3f} ms, "
-        f"measured at {rung.rate_per_s:.0f} requests a second"
+        f"measured at {rung.rate_per_s:.0f} requests a second over loopback, without TLS"
     )
 
 

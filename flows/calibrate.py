@@ -64,10 +64,10 @@ class CalibrateOptions:
 
 def options(state_dir: Path, *, rates: Sequence[float], seconds: float, wait_s: float, quiet: bool) -> CalibrateOptions:
     """The options of a command line. Raises UsageError for rates or durations that make no sense."""
-    if any(not 0 < rate <= 20_000 for rate in rates) or not 0.5 <= seconds <= 600:
+    if any(not 1 <= rate <= 20_000 for rate in rates) or not 0.5 <= seconds <= 600:
         raise UsageError(
             "this cannot be calibrated",
-            expected="rates in (0, 20000] requests a second, 0.5 to 600 seconds",
+            expected="rates in [1, 20000] requests a second, 0.5 to 600 seconds",
             found=f"rates {list(rates)}, {seconds:g} s",
             next_step="correct --rate or --seconds",
         )
@@ -96,10 +96,11 @@ def calibrate(chosen: CalibrateOptions) -> Iterator[str]:
             rungs.append(rung)
             sources.add(stamps)
     if not rungs[0].held:
+        yield from ladder_of(rungs)
         raise InvalidMeasurementError(
             "this machine's client could not be calibrated",
             expected=f"{rungs[0].rate_per_s:g} requests a second held",
-            found=f"slip p99 {rungs[0].slip_s_p99 * 1e3:.1f} ms",
+            found=f"not held: lost or late requests, slip p99 {rungs[0].slip_s_p99 * 1e3:.1f} ms",
             next_step="free the machine of other work and run again",
         )
     calibration = Calibration(
@@ -116,14 +117,19 @@ def calibrate(chosen: CalibrateOptions) -> Iterator[str]:
 def ladder(calibration: Calibration) -> Iterator[str]:
     """The calibration as a table, errors in milliseconds, p50/p99."""
     yield f"load client of machine {calibration.fingerprint_id}, {calibration.stamps.value} stamps"
+    yield from ladder_of(calibration.rungs)
+    yield f"held up to {calibration.rate_per_s_max:.0f} requests and {calibration.chunks_per_s_max:.0f} chunks a second"
+
+
+def ladder_of(rungs: Sequence[CalibrationRung]) -> Iterator[str]:
+    """A line per rung."""
     yield "req/s  chunks  held        slip ms   TTFT error ms  chunk error ms  CPU of a core"
-    for rung in calibration.rungs:
+    for rung in rungs:
         yield (
             f"{rung.rate_per_s:5.0f}  {rung.chunks_per_request:6d}  {'yes' if rung.held else 'no':4s}"
             f"  {_ms(rung.slip_s_p50, rung.slip_s_p99):>13s}  {_ms(rung.ttft_error_s_p50, rung.ttft_error_s_p99):>14s}"
             f"  {_ms(rung.chunk_error_s_p50, rung.chunk_error_s_p99):>14s}  {rung.cpu_share * 100:11.0f} %"
         )
-    yield f"held up to {calibration.rate_per_s_max:.0f} requests and {calibration.chunks_per_s_max:.0f} chunks a second"
 
 
 def _ms(middle: float, high: float) -> str:

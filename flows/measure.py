@@ -6,7 +6,6 @@ where only one fits, the arms follow each other, the order alternating from pair
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import TypeVar
 
 from checks.validity import drop_reason_for, trial_validity
 from flows.progress import Narrator
+from redline.access import api_key
 from redline.builds.install import InstalledBuild
 from redline.datasets import materialise
 from redline.deploy import endpoint as attached
@@ -192,7 +192,7 @@ def _launch(round_: Round, setup: ArmSetup, stack: ExitStack, narrator: Narrator
 
 def _ready(round_: Round, setup: ArmSetup, server: deployer.ServerProcess | None) -> _Bench:
     if server is None:
-        key = os.environ.get(attached.API_KEY_VARIABLE)
+        key = api_key()
         replicas = [
             attached.attach(url, served_model_name=round_.recipe.served_model_name, api_key=key)
             for url in (setup.sut.pin.url or "").split(",")
@@ -273,7 +273,8 @@ def _one_repeat(
         in_flight_max=in_flight_max(scenario.arrivals),
         window_s_max=scenario.limits.window_s_max,
         closed_loop=is_closed_loop(scenario.arrivals),
-        api_key_variable=attached.API_KEY_VARIABLE if bench.api_key else None,
+        with_api_key=bench.api_key is not None,
+        continuous_usage=bench.server is None,  # not every server that answers returns token ids
     )
     own_pids = [worker.pid, *(pid for each in (bench, *idle) if each.server for pid in each.server.pids())]
     counters_before = _counters(bench)

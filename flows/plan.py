@@ -11,6 +11,7 @@ from flows.measure import ArmSetup, Round, expected_round_s, hash_scenario
 from flows.workspace import Workspace
 from redline.builds.build_spec import EndpointSpec, parse_spec
 from redline.errors import ContentError, UsageError
+from redline.load.arrivals import offsets_ns
 from redline.metrics import CATALOGUE
 from redline.model import (
     Arm,
@@ -159,8 +160,15 @@ def make_plan(run_id: str, workspace: Workspace, options: Options, wanted: Seque
     )
 
 
-def require_searchable(plan: Plan) -> None:
-    """A rate is searched for one server scenario of random prompts. Raises UsageError."""
+def require_searchable(plan: Plan, wanted: Wanted, shape: SearchShape) -> None:
+    """A rate is searched for one server scenario of random prompts, once on an endpoint. Raises UsageError."""
+    if shape.search_count > 1 and isinstance(parse_spec(wanted.spec), EndpointSpec):
+        raise UsageError(
+            "an endpoint is one deployment, however often it is searched",
+            expected="one search, which has no interval",
+            found=f"{shape.search_count} searches of {wanted.spec}",
+            next_step="leave out --searches, or name the build, which is then deployed afresh for each search",
+        )
     scenarios = plan.scenarios
     searchable = [each for each in scenarios if isinstance(each.arrivals, Server) and not each.measures_accuracy]
     if len(scenarios) != 1 or not searchable:
@@ -173,6 +181,14 @@ def require_searchable(plan: Plan) -> None:
 
 
 def _hash(scenario: Scenario, recipe: Recipe) -> str:
+    last_s = offsets_ns(scenario)[-1] / 1e9
+    if last_s >= scenario.limits.window_s_max:
+        raise ContentError(
+            f"scenario {scenario.name} does not fit in its window",
+            expected=f"the last request due before limits.window_s_max = {scenario.limits.window_s_max:g} s",
+            found=f"{scenario.request_count} requests, the last due at {last_s:.1f} s",
+            next_step=f"raise window_s_max, or lower request_count, in scenarios/{scenario.name}.toml",
+        )
     try:
         return hash_scenario(scenario, recipe)
     except ValueError as error:

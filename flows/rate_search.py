@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
@@ -13,14 +14,15 @@ from flows import steps
 from flows.judge import MACHINE_RULES
 from flows.measure import ArmSetup, measuring
 from flows.plan import SearchShape, Wanted
+from flows.progress import Narrator
 from flows.request import Session
-from redline.errors import InvalidMeasurementError
+from redline.errors import InvalidMeasurementError, RedlineError
 from redline.metrics import CATALOGUE
 from redline.model import Arm, Outcome, Scenario, Server, Trial
 
 RETRY_COUNT_MAX = 2
-REQUEST_COUNT_MIN = 100
-"""A p99 of fewer requests is its worst request."""
+REQUEST_COUNT_MIN = 200
+"""A p99 of a hundred requests or fewer is the worst of them."""
 
 SIMULATED = "no measurement: the answers came from `redline simulate`"
 CEILING_PER_S = 20_000.0
@@ -30,7 +32,8 @@ CEILING_PER_S = 20_000.0
 class RateAnswer:
     """Every probe of every search, their brackets, and the estimate over them (None: a side was never found).
 
-    `simulated`: `redline simulate` answered, so this says nothing about any build.
+    `simulated`: `redline simulate` answered, so this says nothing about any build. `problem`: what ended the
+    searches early; those that were finished are kept.
     """
 
     scenario: str
@@ -39,6 +42,7 @@ class RateAnswer:
     brackets: tuple[Bracket, ...]
     estimate: RateEstimate | None
     simulated: bool = False
+    problem: str = ""
 
 
 @flow(name="rate", validate_parameters=False, persist_result=False)
@@ -56,30 +60,55 @@ def rate_flow(wanted: Wanted, limits: RateLimits, shape: SearchShape, session: S
     build = steps.install(sut.pin, plan.workspace, narrator)
     session.seen.candidate = sut
     searches: list[tuple[Probe, ...]] = []
+    problem: RedlineError | None = None
     for index in range(shape.search_count):
         round_ = plan.round_of(group, (ArmSetup(Arm.PROBE, sut, build),), index, session.seen.add)
-        with measuring(round_, round_.arms, narrator) as measure:
-            probes: list[Probe] = []
-            while True:
-                rate = next_rate(
-                    probes,
-                    limits,
-                    first_per_s=arrivals.rate_per_s,
-                    resolution=shape.resolution,
-                    ceiling_per_s=CEILING_PER_S,
-                )
-                if rate is None:
-                    break
-                seed = scenario.seed + 1000 * index + len(probes)
-                at_rate = probe_scenario(scenario, rate, shape.window_s, seed=seed, warm_up=not probes)
-                probes.append(_probe(at_rate, rate, lambda it: measure(it)[0]))
-                verdict = "within the limits" if probes[-1].within(limits) else "beyond them"
-                narrator.say(f"{rate:.2f} requests a second: {verdict}")
-        searches.append(tuple(probes))
+        # Each search on a grid of its own: on one grid they would share the error of their bracket.
+        first = arrivals.rate_per_s * (1 + shape.resolution) ** (index / shape.search_count)
+        try:
+            with measuring(round_, round_.arms, narrator) as measure:
+                searches.append(_search(scenario, first, limits, shape, 1000 * index, measure, narrator))
+        except RedlineError as error:
+            problem = error
+            break
     steps.ingest_trials(plan.workspace, narrator)
+    if problem is not None and not searches:
+        raise problem
     brackets = tuple(bracket(probes, limits) for probes in searches)
-    simulated = any(repeat.client.simulated for trial in session.seen.trials for repeat in trial.repeats)
-    return RateAnswer(scenario.name, limits, tuple(searches), brackets, estimate(brackets), simulated)
+    return RateAnswer(
+        scenario=scenario.name,
+        limits=limits,
+        probes=tuple(searches),
+        brackets=brackets,
+        estimate=estimate(brackets),
+        simulated=any(repeat.client.simulated for trial in session.seen.trials for repeat in trial.repeats),
+        problem="" if problem is None else f"search {len(searches) + 1} of {shape.search_count} ended early: {problem}",
+    )
+
+
+def _search(
+    scenario: Scenario,
+    first_per_s: float,
+    limits: RateLimits,
+    shape: SearchShape,
+    seed: int,
+    measure: Callable[[Scenario], list[Trial]],
+    narrator: Narrator,
+) -> tuple[Probe, ...]:
+    """The probes of one search on one deployment, in order."""
+    probes: list[Probe] = []
+    while True:
+        rate = next_rate(
+            probes, limits, first_per_s=first_per_s, resolution=shape.resolution, ceiling_per_s=CEILING_PER_S
+        )
+        if rate is None:
+            return tuple(probes)
+        at_rate = probe_scenario(
+            scenario, rate, shape.window_s, seed=scenario.seed + seed + len(probes), warm_up=not probes
+        )
+        probes.append(_probe(at_rate, rate, measure))
+        verdict = "within the limits" if probes[-1].within(limits) else "beyond them"
+        narrator.say(f"{rate:.2f} requests a second: {verdict}")
 
 
 def probe_scenario(scenario: Scenario, rate_per_s: float, window_s: float, *, seed: int, warm_up: bool) -> Scenario:
@@ -100,13 +129,13 @@ def probe_scenario(scenario: Scenario, rate_per_s: float, window_s: float, *, se
     )
 
 
-def _probe(scenario: Scenario, rate_per_s: float, measure: Callable[[Scenario], Trial]) -> Probe:
+def _probe(scenario: Scenario, rate_per_s: float, measure: Callable[[Scenario], list[Trial]]) -> Probe:
     """One window; one that the machine spoilt is measured again. A server that fails requests is an answer."""
-    trial = measure(scenario)
+    (trial,) = measure(scenario)
     for _ in range(RETRY_COUNT_MAX):
         if not _spoilt(trial):
             break
-        trial = measure(scenario)
+        (trial,) = measure(scenario)
     broken = [reading for reading in trial.validity if not reading.ok]
     if _spoilt(trial):
         raise InvalidMeasurementError(
@@ -160,10 +189,13 @@ def lines_of(answer: RateAnswer) -> tuple[str, ...]:
     else:
         interval = f"95 % interval {found.low_per_s:.2f} to {found.high_per_s:.2f}"
         lines.append(f"{found.rate_per_s:.2f} requests a second ({interval}, {found.search_count} deployments)")
+    lines += answer.problem.splitlines()
     return tuple(lines)
 
 
 def _said(found: Bracket) -> str:
+    if found.held_per_s > 0 and math.isfinite(found.broken_per_s):
+        return f"held {found.held_per_s:.3g}, broken at {found.broken_per_s:.3g} requests a second"
     if found.held_per_s == 0:
         return f"beyond the limits even at {found.broken_per_s:.3g} requests a second"
     return f"within the limits even at {found.held_per_s:.3g} requests a second"

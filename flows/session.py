@@ -64,13 +64,19 @@ def rate(wanted: Wanted, limits: RateLimits, shape: SearchShape, options: Option
     Raises UsageError before anything is started, and what the flow raises: there is no verdict to report.
     """
     plan = _plan_of(options, (wanted,))
-    require_searchable(plan)
+    require_searchable(plan, wanted, shape)
     with _session(plan, options) as session:
         from flows.rate_search import as_json, lines_of, rate_flow  # noqa: PLC0415 - as above
 
         found = rate_flow(wanted, limits, shape, session)
-    lines = (as_json(found),) if options.as_json else lines_of(found)
-    return Answer(lines, ExitCode.INVALID if found.simulated else ExitCode.NO_WORSE)
+    path = plan.workspace.report_path(plan.run_id).with_suffix(".rate.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(as_json(found) + "\n", encoding="utf-8")
+    lines = (as_json(found),) if options.as_json else (*lines_of(found), f"kept in {path}")
+    if found.simulated:
+        return Answer(lines, ExitCode.INVALID)
+    complete = found.estimate is not None and not found.problem
+    return Answer(lines, ExitCode.NO_WORSE if complete else ExitCode.INCONCLUSIVE)
 
 
 def _in_session(

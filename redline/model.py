@@ -416,7 +416,8 @@ class RequestRecord:
 
     `chunk_ns` and `chunk_tokens` have one entry per chunk that carried at least one generated token,
     ascending. A request that never produced one has empty tuples, and its latencies are undefined.
-    Source of times: CLOCK_MONOTONIC; `send_ns` just before the first byte is sent; a chunk's stamp is when the
+    Source of times: CLOCK_MONOTONIC; `send_ns` just before the first byte
+    is sent, or before a new connection is opened for it; a chunk's stamp is when the
     kernel received its last bytes, or when they were read where the kernel does not say (`ClientReport`).
     `replica`: which of the base URLs answered; `resent`: an idle connection turned out to be closed by the
     server before a byte came, and the request went out once more on a new one.

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from redline.access import api_key, headers, trust
 from redline.builds.build_spec import (
     DISTRIBUTIONS,
     UNKNOWN_PLATFORM,
@@ -329,7 +330,12 @@ def _get(address: str) -> bytes:
     deadline_s = time.monotonic() + VERSION_ANSWER_S_MAX
     body = b""
     # No proxy: the load goes to this address directly, and so must the question who answers there.
-    with httpx.Client(trust_env=False, timeout=VERSION_ANSWER_S_MAX) as client, client.stream("GET", address) as answer:
+    with (
+        httpx.Client(
+            headers=headers(api_key()), verify=trust(), trust_env=False, timeout=VERSION_ANSWER_S_MAX
+        ) as client,
+        client.stream("GET", address) as answer,
+    ):
         answer.raise_for_status()
         for block in answer.iter_raw():
             body += block

@@ -8,6 +8,7 @@ from pathlib import Path
 from redline.cli.options import Commands, add_state, state_dir_of
 from redline.errors import ExitCode
 
+ARMS = ("baseline", "candidate", "single", "probe")
 EXPORT_FORMATS = ("vllm-bench", "pytorch-hud", "github-action-benchmark", "parquet")
 
 
@@ -44,6 +45,7 @@ def _add_exchange_commands(commands: Commands) -> None:
         "--format", required=True, choices=EXPORT_FORMATS, metavar="FORMAT", help=", ".join(EXPORT_FORMATS)
     )
     export.add_argument("--output", type=Path, required=True, metavar="DIR", help="directory to write to")
+    export.add_argument("--arm", choices=ARMS, metavar="ARM", help=f"only this arm: {', '.join(ARMS)}")
     add_state(export)
     export.set_defaults(action=_export)
     importing = commands.add_parser(
@@ -80,7 +82,10 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 def _export(arguments: argparse.Namespace) -> int:
     from flows import exchange
 
-    for path in exchange.export_runs(state_dir_of(arguments), arguments.run_ids, arguments.format, arguments.output):
+    state_dir = state_dir_of(arguments)
+    for path in exchange.export_runs(
+        state_dir, arguments.run_ids, arguments.format, arguments.output, arm=arguments.arm
+    ):
         print(f"wrote {path}")
     return ExitCode.NO_WORSE
 
@@ -88,6 +93,7 @@ def _export(arguments: argparse.Namespace) -> int:
 def _import(arguments: argparse.Namespace) -> int:
     from flows import exchange
 
+    left_out = False
     for line in exchange.import_results(
         arguments.files,
         arguments.output,
@@ -96,4 +102,5 @@ def _import(arguments: argparse.Namespace) -> int:
         runner=arguments.runner,
     ):
         print(line)
-    return ExitCode.NO_WORSE
+        left_out = left_out or line.startswith(exchange.LEFT_OUT)
+    return ExitCode.USAGE if left_out else ExitCode.NO_WORSE

@@ -24,7 +24,7 @@ def _add_rate(commands: Commands) -> None:
     rate.add_argument("--server-args", default="", metavar="ARGS", help="further server arguments, quoted as one")
     rate.add_argument("--ttft-p99", type=float, required=True, metavar="S", help="limit of TTFT p99, seconds")
     rate.add_argument("--tpot-p99", type=float, required=True, metavar="S", help="limit of TPOT p99, seconds")
-    rate.add_argument("--searches", type=int, default=3, metavar="N", help="fresh deployments (default: %(default)s)")
+    rate.add_argument("--searches", type=int, metavar="N", help="fresh deployments (default: 3; an endpoint has one)")
     rate.add_argument("--seconds", type=float, default=10.0, metavar="S", help="per window (default: %(default)s)")
     rate.add_argument("--resolution", type=float, default=0.1, metavar="SHARE", help="default: %(default)s")
     add_measuring(rate, choose_scenarios=False)
@@ -130,5 +130,6 @@ def _rate(arguments: argparse.Namespace) -> int:
         spec=arguments.endpoint or arguments.build,
         extra_args=split(arguments.server_args, "--server-args"),
     )
-    shape = plan.SearchShape(arguments.searches, arguments.seconds, arguments.resolution)
+    searches = arguments.searches or (1 if arguments.endpoint else 3)
+    shape = plan.SearchShape(searches, arguments.seconds, arguments.resolution)
     return say(session.rate(wanted, limits, shape, options_of(arguments)))

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from redline.access import API_KEY_VARIABLE, headers, redacted, trust
 from redline.deploy.diagnosis import clean_line
 from redline.errors import DeployError, UsageError
 from redline.model import Endpoint
@@ -21,9 +22,6 @@ ANSWER_S_MAX = 10.0
 
 COMPLETION_S_MAX = 120.0
 """How long the first completion of an attached server may take: it may still compile kernels."""
-
-API_KEY_VARIABLE = "REDLINE_API_KEY"
-"""Holds the key of a server that somebody else started; never sent to a server of ours, which runs others' code."""
 
 PROBE_TOKEN_IDS = (3,)
 """The prompt of the probe: one token that every vocabulary has, so that no tokenizer is needed."""
@@ -40,8 +38,9 @@ class Answer:
 
 def open_client(base_url: str, api_key: str | None = None) -> httpx.Client:
     """An HTTP client for one server; a proxy of the environment is never asked for the way to a server."""
-    headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-    return httpx.Client(base_url=base_url, headers=headers, trust_env=False, timeout=ANSWER_S_MAX)
+    return httpx.Client(
+        base_url=base_url, headers=headers(api_key), verify=trust(), trust_env=False, timeout=ANSWER_S_MAX
+    )
 
 
 def _answer_of(response: httpx.Response) -> Answer:
@@ -53,6 +52,7 @@ def _answer_of(response: httpx.Response) -> Answer:
     error = content.get("error")  # OpenAI's form: {"error": {"message": ...}}
     message = error.get("message") if isinstance(error, dict) else None
     text = message if isinstance(message, str) else response.text
+    text = redacted(text, response.request.headers.get("authorization", "").removeprefix("Bearer "))
     return Answer(response.status_code, content, clean_line(" ".join(text[:2000].split())))
 
 

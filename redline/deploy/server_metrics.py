@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from redline.access import headers, trust
 from redline.errors import ServerDiedError
 
 PREFIX = "vllm:"
@@ -31,9 +32,10 @@ def parse_counters(text: str) -> dict[str, float]:
 
 def read_counters(base_url: str, api_key: str | None = None) -> dict[str, float]:
     """The counters now; empty if the server offers none. Raises ServerDiedError if it does not answer."""
-    headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
     try:
-        response = httpx.get(f"{base_url}/metrics", headers=headers, timeout=TIMEOUT_S, trust_env=False)
+        response = httpx.get(
+            f"{base_url}/metrics", headers=headers(api_key), verify=trust(), timeout=TIMEOUT_S, trust_env=False
+        )
     except httpx.HTTPError as error:
         raise ServerDiedError(
             "the server stopped answering /metrics",

@@ -36,6 +36,7 @@ class Needs:
     answer_bytes: int
     record_bytes: int
     descriptors: int
+    in_flight_bytes: int
 
     @property
     def spooled(self) -> bool:
@@ -44,8 +45,8 @@ class Needs:
 
     @property
     def memory_bytes(self) -> int:
-        """The most that is held in memory."""
-        answers = min(self.answer_bytes, MEMORY_ANSWERS_BYTES_MAX)
+        """The most that is held in memory: only answers that have ended can be spooled."""
+        answers = min(self.answer_bytes, max(MEMORY_ANSWERS_BYTES_MAX, self.in_flight_bytes))
         return self.payload_bytes + answers + self.record_bytes
 
     @property
@@ -61,6 +62,8 @@ def needs_of(payload_bytes: int, request_count: int, output_tokens: int, in_flig
         answer_bytes=output_tokens * CHUNK_BYTES,
         record_bytes=request_count * REQUEST_OBJECT_BYTES + output_tokens * RECORD_CHUNK_BYTES,
         descriptors=min(request_count, in_flight_max or request_count) + DESCRIPTORS_KEPT,
+        # An open loop's number in flight is the server's doing and is not known beforehand.
+        in_flight_bytes=output_tokens * CHUNK_BYTES // max(request_count, 1) * min(request_count, in_flight_max or 0),
     )
 
 

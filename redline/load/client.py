@@ -6,7 +6,6 @@ garbage collection. An open loop never waits for an answer: what is late is late
 
 from __future__ import annotations
 
-import os
 import select
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from redline.access import api_key
 from redline.load import bounds
 from redline.load.bodies import http_request
 from redline.load.exchange import Exchange, now_ns
@@ -45,7 +45,7 @@ class LoadPlan:
     request is sent when it is due, whatever became of the others; otherwise the next one is sent when one ends.
     In a `closed_loop` a request is due when its place is free, whatever its offset. `window_s_max` bounds the
     whole window, `request_s_max` each request; what is open then has failed with outcome timeout.
-    `api_key_variable` names the environment variable that holds the key, which is nowhere stored.
+    `with_api_key`: send the key of `redline.access`, which is read where it is sent and is no part of the plan.
     """
 
     base_urls: tuple[str, ...]
@@ -56,7 +56,7 @@ class LoadPlan:
     request_s_max: float | None = None
     closed_loop: bool = False
     continuous_usage: bool = False
-    api_key_variable: str | None = None
+    with_api_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def drive(plan: LoadPlan) -> DriveResult:
 
 def _payloads(plan: LoadPlan, urls: Sequence[httpx.URL]) -> list[bytes]:
     """Every request as bytes: what httpx would send."""
-    key = os.environ.get(plan.api_key_variable) if plan.api_key_variable else None
+    key = api_key() if plan.with_api_key else None
     return [
         request_bytes(
             http_request(
@@ -190,6 +190,7 @@ class _Window:
             loop.run_until(self._is_over)
             duration_ns = now_ns() - start_ns
             cpu_s = time.process_time() - cpu_start_s
+        self._exchanges = []  # they name this window, and would keep it until the next collection
         return DriveResult(
             exchanges=tuple(exchanges),
             start_ns=start_ns,

@@ -148,11 +148,12 @@ class Connection:
         self._watch_end = True
         exchange.in_flight = True
         if self.connected:
+            exchange.send_ns = now_ns()
             self._start_sending(exchange)
 
     def _start_sending(self, exchange: Exchange) -> None:
         payload = exchange.payload
-        exchange.send_ns = now_ns()
+        exchange.sent = True
         try:
             if self._tls is not None:
                 payload = self._tls.encrypt(payload)

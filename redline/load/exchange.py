@@ -40,6 +40,7 @@ class Exchange:
         "replica",
         "resent",
         "send_ns",
+        "sent",
         "user_ns",
     )
 
@@ -67,6 +68,7 @@ class Exchange:
         self.ancillary: list[Ancillary] = []
         self.received_bytes = 0
         self.send_ns = 0
+        self.sent = False
         self.done_ns = 0
         self.resent = False
         self.in_flight = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from redline.access import api_key, redacted
 from redline.load.client import DriveResult
 from redline.load.exchange import Exchange, answer_of, stamps_of
 from redline.load.timing import RawAnswer, understand
@@ -20,6 +21,7 @@ class Reporter:
 
     def __init__(self, result: DriveResult) -> None:
         self._result = result
+        self._key = api_key()
         self._reads = self._kernel_reads = 0
         self._chunks = self._coalesced = self._resent = 0
         self._counts = TokenCounts.IDS
@@ -40,7 +42,7 @@ class Reporter:
             done_ns=self._done_ns(exchange, answer.body[-1][0] if answer.body else 0) - start_ns,
             answer=answer,
             failure=exchange.failure,
-            detail=exchange.failure_detail,
+            detail=redacted(exchange.failure_detail, self._key),
             replica=exchange.replica,
             resent=exchange.resent,
         )
@@ -56,7 +58,7 @@ class Reporter:
         self._simulated = self._simulated or (
             answer.head is not None and answer.head.header(SIMULATOR_HEADER) is not None
         )
-        return found.record
+        return replace(found.record, detail=redacted(found.record.detail, self._key))
 
     def _done_ns(self, exchange: Exchange, last_stamp_ns: int) -> int:
         """When the answer was complete: by the best stamp if all went well, else when it was given up."""

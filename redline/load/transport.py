@@ -15,6 +15,7 @@ from itertools import islice, takewhile
 
 import httpx
 
+from redline.access import trust
 from redline.load.connection import Address, Connection
 from redline.load.exchange import Exchange, answer_of, now_ns, stamps_of
 from redline.load.http1 import request_bytes
@@ -112,8 +113,12 @@ class Pool:
         return len(self._open)
 
     def launch(self, exchange: Exchange) -> None:
-        """Send a request now, on an idle connection if there is one, else on a new one."""
-        if self._idle and next(reversed(self._idle)).idle_since_ns > now_ns() - nanoseconds(IDLE_S_MAX):
+        """Send a request now, on an idle connection if there is one, else on a new one.
+
+        It counts as sent from here: what connecting takes is the server's and the network's doing, not ours.
+        """
+        exchange.send_ns = now_ns()
+        if self._idle and next(reversed(self._idle)).idle_since_ns > exchange.send_ns - nanoseconds(IDLE_S_MAX):
             connection, _ = self._idle.popitem()
             connection.carry(exchange)
         else:
@@ -209,7 +214,7 @@ def resolve(url: httpx.URL, tls: ssl.SSLContext | None = None) -> Address:
             if probe.connect_ex(candidate[4]) == 0:
                 family, sockaddr = candidate[0], candidate[4]
                 break
-    context = (tls or ssl.create_default_context()) if url.scheme == "https" else None
+    context = (tls or trust()) if url.scheme == "https" else None
     return Address(int(family), sockaddr, context, url.host)
 
 
@@ -273,11 +278,11 @@ def _response_of(exchange: Exchange, request: httpx.Request) -> httpx.Response:
     match exchange.failure:
         case None:
             pass
-        case Outcome.TIMEOUT if exchange.send_ns == 0:
+        case Outcome.TIMEOUT if not exchange.sent:
             raise httpx.ConnectTimeout(exchange.failure_detail, request=request)
         case Outcome.TIMEOUT:
             raise httpx.ReadTimeout(exchange.failure_detail, request=request)
-        case Outcome.CONNECTION_ERROR if exchange.send_ns == 0:
+        case Outcome.CONNECTION_ERROR if not exchange.sent:
             raise httpx.ConnectError(exchange.failure_detail, request=request)
         case Outcome.PROTOCOL_ERROR | Outcome.TRUNCATED:
             raise httpx.RemoteProtocolError(exchange.failure_detail, request=request)

@@ -103,10 +103,13 @@ class LoadWorker:
         return piece
 
     def _failure(self, problem: str) -> LoadError:
+        """The error, and the end of a worker that is out of step with its caller."""
+        status = self._process.poll()
+        self._process.kill()
         return LoadError(
             problem,
             expected="one answer per plan",
-            found=f"exit status {self._process.poll()}",
+            found=f"exit status {status}",
             next_step="run again; if it happens twice, report it with the trial's log",
         )
 

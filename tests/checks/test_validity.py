@@ -249,10 +249,14 @@ RUNGS = tuple(
 CALIBRATION = Calibration("0123456789abcdef", "2026-11-21T10:00:00+00:00", StampSource.KERNEL, RUNGS)
 
 
-def calibrated(requests_per_window, calibration):
-    """The reading of a trial whose one-second windows hold this many requests."""
-    records = tuple(record(index) for index in range(requests_per_window))
-    repeats = (CLEAN[0], repeat(1, records=records, client=replace(CLIENT, chunk_count=requests_per_window)))
+def calibrated(requests_per_s, calibration):
+    """The reading of a trial whose windows send this many requests a second for two seconds, then drain."""
+    gap_ns = 1_000_000_000 // requests_per_s
+    records = tuple(
+        record(index, sched_ns=index * gap_ns, send_ns=index * gap_ns, chunk_ns=(index * gap_ns + 5_000_000,))
+        for index in range(2 * requests_per_s)
+    )
+    repeats = (CLEAN[0], repeat(1, records=records, duration_ns=9_000_000_000))
     readings = trial_validity(
         SERVER,
         repeats,

@@ -96,7 +96,7 @@ def test_this_machines_client_is_calibrated_for_real(tmp_path):
     assert lines[-1].endswith(".json")
 
 
-@pytest.mark.parametrize(("rates", "seconds"), [([0.0], 5), ([50.0, -1.0], 5), ([50.0], 0.1), ([float("nan")], 5)])
+@pytest.mark.parametrize(("rates", "seconds"), [([0.5], 5), ([50.0, -1.0], 5), ([50.0], 0.1), ([float("nan")], 5)])
 def test_a_ladder_that_makes_no_sense_is_refused(tmp_path, rates, seconds):
     """Before anything is started."""
     with pytest.raises(UsageError, match="cannot be calibrated"):

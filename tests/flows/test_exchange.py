@@ -66,6 +66,11 @@ def test_bad_files_are_named_and_good_ones_kept(state, capsys):
     main(["export", "run-1", "--format", "vllm-bench", "--output", str(state / "out"), "--state-dir", str(state)])
     good = next((state / "out").iterdir())
     named = ["--output", str(state / "history.parquet"), "--build", "b", "--runner", "r"]
-    assert main(["import", str(bad), str(good), *named]) == 0
+    assert main(["import", str(bad), str(good), *named]) == 2
     assert "left out" in capsys.readouterr().out
+    kept = read_history(state / "history.parquet")
+    assert kept
     assert main(["import", str(bad), *named]) == 2
+    assert main(["import", str(good), *named]) == 2  # it would replace a history that is there
+    assert "exists" in capsys.readouterr().err
+    assert read_history(state / "history.parquet") == kept

@@ -144,13 +144,18 @@ def test_a_large_upload_over_tls_is_taken_whole(server_context: ServerContext) -
     assert received == [True, True]
 
 
-def says_and_unwraps(data: bytes) -> Script:
+def says_and_unwraps(data: bytes, *, together: bool) -> Script:
     """Send these and end the TLS session, but leave the connection open."""
 
     def script(talk: Talk) -> None:
         while talk.read_request():
-            talk.send(data)
             assert isinstance(talk.connection, ssl.SSLSocket)
+            talk.send(data[: len(HEAD)])
+            talk.pause(0.02)
+            if together:  # one segment, and one read, for the data and the end of the session
+                talk.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+                talk.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+            talk.send(data[len(HEAD) :])
             talk.connection.unwrap()
             talk.stall()
 
@@ -165,16 +170,18 @@ ENDED = (
     (GOOD[:-5], Outcome.TRUNCATED),
     (b"", Outcome.CONNECTION_ERROR),
     (HEAD[:30], Outcome.TRUNCATED),
+    (GOOD[: GOOD.index(b"\n\n\r\n") + 4], Outcome.TRUNCATED),
     (GOOD.replace(b"HTTP/1.1", b"HTTP/1.0"), Outcome.OK),
     (b"HTTP/1.0 200 OK\r\n\r\n" + PLAIN, Outcome.SHORT),
 )
 
 
 @pytest.mark.usefixtures("trusted")
-def test_the_end_of_the_session_is_the_end_of_the_answer(server_context: ServerContext) -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_the_end_of_the_session_is_the_end_of_the_answer(server_context: ServerContext, *, together: bool) -> None:
     """close_notify ends an answer as a closed connection does, though the servers keep the connections open."""
     with ExitStack() as servers:
-        scripts = [says_and_unwraps(data) for data, _ in ENDED]
+        scripts = [says_and_unwraps(data, together=together) for data, _ in ENDED]
         urls = [servers.enter_context(hostile_server(script, tls=server_context())).url for script in scripts]
         window = driven(plan_of(urls, requests(len(ENDED)), window_s_max=3.0))
     assert window.outcomes == [outcome for _, outcome in ENDED]

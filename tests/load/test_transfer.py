@@ -57,7 +57,7 @@ PLANS = st.builds(
     window_s_max=st.floats(0, 1e6),
     request_s_max=st.none() | st.floats(0, 1e6),
     continuous_usage=st.booleans(),
-    api_key_variable=st.none() | TEXT,
+    with_api_key=st.booleans(),
 )
 TIMES = st.integers(-(2**40), 2**62)
 RECORDS = st.builds(
