@@ -4,6 +4,7 @@ import http.client
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -74,4 +75,7 @@ def test_a_hanging_client_is_stopped(tmp_path):
     run = run_client((sys.executable, "-c", program), environment={}, cpu_ids=(), directory=tmp_path, timeout_s=2.0)
     assert run.exit_code is None
     state = Path(f"/proc/{int(run.output_tail)}/stat")
+    deadline = time.monotonic() + 5  # killed is not yet gone
+    while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z" and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"

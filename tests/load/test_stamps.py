@@ -46,6 +46,13 @@ def stamped_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     with sender, receiver:
         assert ask_for_stamps(receiver)
         receiver.settimeout(5)
+        # The kernel begins to stamp a moment after the first socket of the machine asked for it.
+        deadline = time.monotonic() + 5
+        stamped = False
+        while not stamped and time.monotonic() < deadline:
+            sender.send(b"x")
+            stamped = bool(receiver.recvmsg(100, ANCILLARY_BYTES)[1])
+        assert stamped
         yield sender, receiver
 
 
