@@ -39,6 +39,16 @@ def ask_for_stamps(connection: socket.socket) -> bool:
     return True
 
 
+def keep_stamping() -> socket.socket:
+    """An idle socket that asks for stamps: while it is open, the kernel stamps from the first packet on.
+
+    It begins a moment after the first socket of the machine asked, and ends with the last.
+    """
+    idle = socket.socket()
+    ask_for_stamps(idle)
+    return idle
+
+
 def realtime_offset_ns() -> int:
     """CLOCK_REALTIME minus CLOCK_MONOTONIC, the closest of several readings: within about a microsecond."""
     best_width, best_offset = 1 << 62, 0

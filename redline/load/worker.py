@@ -21,6 +21,7 @@ from typing import IO, Any
 from redline.errors import LoadError
 from redline.load.client import DriveResult, LoadPlan, drive, window_bound_s
 from redline.load.report import Reporter
+from redline.load.stamps import keep_stamping
 from redline.load.transfer import (
     decode_plan,
     decode_record,
@@ -188,11 +189,12 @@ def main(arguments: Sequence[str]) -> None:
     take_precedence()
     if arguments:
         os.sched_setaffinity(0, {int(argument) for argument in arguments})
-    for line in _lines(sys.stdin.buffer):
-        try:
-            _say(_answer_of(line))
-        except Exception as error:  # noqa: BLE001 - the caller gets it as a LoadError; a traceback would die on a closed pipe
-            _say([_error(error)])
+    with keep_stamping():
+        for line in _lines(sys.stdin.buffer):
+            try:
+                _say(_answer_of(line))
+            except Exception as error:  # noqa: BLE001 - the caller gets it as a LoadError, not a dead pipe
+                _say([_error(error)])
 
 
 def _answer_of(line: str) -> Iterator[dict[str, Any]]:

@@ -34,7 +34,7 @@ STORAGE_VERSION = "v1.0.0"
 WAIT_S = 30.0
 _POLL_S = 0.1
 _BATCH_TRIAL_COUNT = 100
-_REBUILD = "delete the file and run `redline db ingest` again: it is made from the trials and holds nothing else"
+_REBUILD = "make it again from the trials, which hold everything: redline db rebuild"
 
 # A process's own connections share one DuckDB instance and its lock does not part them: this one does.
 _WRITER = threading.Lock()
@@ -365,8 +365,8 @@ def query(
     if not database_path.is_file():
         raise UsageError(
             f"there is no database at {database_path}",
-            expected="a file made by `redline db ingest`",
-            next_step="run `redline db ingest` first, or name another file",
+            expected="a file made by `redline db`",
+            next_step="run `redline db rebuild` first, or name another file",
         )
     with _connect(database_path, read_only=True, wait_s=wait_s) as connection:
         try:

@@ -209,7 +209,7 @@ def test_file_of_another_version_is_refused(tmp_path: Path) -> None:
         connection.execute("UPDATE about SET value = 'older' WHERE key = 'catalogue'")
     with pytest.raises(StoreError, match="another version") as caught:
         ingest(tmp_path / "trials", tmp_path / "redline.db")
-    assert "delete the file" in caught.value.next_step
+    assert "redline db rebuild" in caught.value.next_step
 
 
 def test_file_that_is_no_database(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "redline.db").write_bytes(b"not a database" * 1000)
     with pytest.raises(StoreError, match="cannot be used") as caught:
         ingest(tmp_path / "trials", tmp_path / "redline.db")
-    assert "delete the file" in caught.value.next_step
+    assert "redline db rebuild" in caught.value.next_step
     with pytest.raises(StoreError, match="cannot be used"):
         query(tmp_path / "redline.db", "SELECT 1")
 
