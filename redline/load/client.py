@@ -73,7 +73,6 @@ class DriveResult:
     cpu_s: float
     offset: ClockOffset
     connection_count: int
-    stamped: bool
     tls: bool
     spool: Spool | None
 
@@ -199,7 +198,6 @@ class _Window:
             cpu_s=cpu_s,
             offset=ClockOffset(offset_start_ns, realtime_offset_ns()),
             connection_count=sum(pool.opened_count for pool in pools),
-            stamped=all(pool.stamped for pool in pools),
             tls=tls,
             spool=self._spool,
         )

@@ -80,7 +80,6 @@ class Connection:
         self.connected = False
         self.closed = False
         self.last_error = ""
-        self.stamped = False
         self._loop = loop
         self._owner = owner
         self._exchange: Exchange | None = None
@@ -93,7 +92,7 @@ class Connection:
         try:
             self._socket.setblocking(False)  # noqa: FBT003 - the standard library's signature
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.stamped = ask_for_stamps(self._socket)
+            ask_for_stamps(self._socket)
             self.fd = self._socket.fileno()
             self._recvmsg = self._socket.recvmsg
             self._send = self._socket.send

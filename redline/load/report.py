@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from redline.access import api_key, redacted
+from redline.access import redacted
 from redline.load.client import DriveResult
 from redline.load.exchange import Exchange, answer_of, stamps_of
 from redline.load.timing import RawAnswer, understand
@@ -19,9 +19,10 @@ _TRUST = (TokenCounts.IDS, TokenCounts.USAGE, TokenCounts.ASSUMED)
 class Reporter:
     """Reads the answers of a window one by one and adds up what they say about the client."""
 
-    def __init__(self, result: DriveResult) -> None:
+    def __init__(self, result: DriveResult, *, sent_key: str | None = None) -> None:
+        """`sent_key`: the API key that went out, should an answer repeat it."""
         self._result = result
-        self._key = api_key()
+        self._key = sent_key
         self._reads = self._kernel_reads = 0
         self._chunks = self._coalesced = self._resent = 0
         self._counts = TokenCounts.IDS

@@ -95,7 +95,6 @@ class Pool:
 
     def __init__(self, loop: EpollLoop, address: Address) -> None:
         self.opened_count = 0
-        self.stamped = True
         self.last_error = ""
         self._loop = loop
         self._address = address
@@ -171,7 +170,6 @@ class Pool:
             self.last_error = str(error)
             return error
         self.opened_count += 1
-        self.stamped = self.stamped and connection.stamped
         self._open[connection] = None
         return connection
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any
 
+from redline.access import api_key
 from redline.errors import LoadError
 from redline.load.client import DriveResult, LoadPlan, drive, window_bound_s
 from redline.load.report import Reporter
@@ -157,7 +158,7 @@ def _answer(plan: LoadPlan, result: DriveResult) -> Iterator[dict[str, Any]]:
         "duration_ns": result.duration_ns,
         "record_count": len(result.exchanges),
     }
-    reporter = Reporter(result)
+    reporter = Reporter(result, sent_key=api_key() if plan.with_api_key else None)
     for request, exchange in zip(plan.requests, result.exchanges, strict=True):
         yield encode_record(reporter.record_of(request, exchange))
     yield encode_report(reporter.report())

@@ -81,6 +81,26 @@ def test_load_is_spread_evenly_over_replicas(content, tmp_path):
     assert "not one build" in mixed.stdout
 
 
+def test_a_closed_loop_is_labelled_as_one(content, tmp_path):
+    """Latencies count from when a place was free, never more than the bound are open, and the report says so."""
+    scenario = content / "scenarios" / "server-short.toml"
+    arrivals = scenario.read_text().replace(
+        'kind = "server"\nrate_per_s = 120.0', 'kind = "concurrency"\nin_flight = 3'
+    )
+    (content / "scenarios" / "closed.toml").write_text(arrivals)
+    with simulator(STAND_IN) as stand_in:
+        found = redline(content, tmp_path, "run", "--endpoint", stand_in.base_url, "--scenario", "closed")
+    assert found.returncode == 4, found.stderr
+    (path,) = list_trials(tmp_path / "trials")
+    for repeat in read_trial(path).repeats:
+        edges = sorted(edge for record in repeat.records for edge in ((record.send_ns, 1), (record.done_ns, -1)))
+        open_now = [sum(step for _, step in edges[: index + 1]) for index in range(len(edges))]
+        assert max(open_now) <= 3
+        assert len({record.sched_ns for record in repeat.records}) > 3  # due one by one, not all at once
+    (report,) = (tmp_path / "reports").glob("*.md")
+    assert "closed loop" in report.read_text()
+
+
 def test_a_rate_is_searched_and_marked(content, tmp_path):
     """Some rate is bracketed, its probes are kept, and exit code 4 says that it is no measurement."""
     with simulator(STAND_IN) as stand_in:

@@ -15,7 +15,6 @@ import pytest
 from redline.errors import LoadError
 from redline.load.client import busiest_second, drive
 from redline.load.connection import Connection
-from redline.load.transfer import encode_plan
 from redline.load.worker import load_worker
 from redline.model import Outcome, StampSource
 from redline.units import NS_PER_S
@@ -204,29 +203,6 @@ def test_a_replica_that_is_not_there_stops_the_window_before_it_starts() -> None
     """Half a service is not measured as a whole one."""
     with hostile_server(good) as server, pytest.raises(httpx.ConnectError, match="refused"):
         driven(plan_of([server.url, "http://127.0.0.1:1"], requests(4)))
-
-
-def test_the_api_key_comes_from_its_variable_and_is_nowhere_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server gets it with each request that may carry it; plan and answer hold nothing of it."""
-    key = "sk-very-secret-31415"
-    monkeypatch.setenv("REDLINE_API_KEY", f"{key}\n")
-    seen: list[str | None] = []
-
-    def script(talk: Talk) -> None:
-        while talk.read_request():
-            seen.append(talk.headers.get("authorization"))
-            said = b"you sent " + str(seen[-1]).encode()
-            talk.send(GOOD if len(seen) < 3 else b"HTTP/1.1 403 No\r\ncontent-length: %d\r\n\r\n%b" % (len(said), said))
-
-    with hostile_server(script) as server, load_worker() as worker:
-        plan = plan_of(server.url, requests(3), 1, with_api_key=True)
-        window = worker.run(plan)
-        worker.run(plan_of(server.url, requests(1), 1))
-    assert seen == [f"Bearer {key}"] * 3 + [None]
-    assert key not in encode_plan(plan).decode()
-    assert key not in repr(window)
-    assert [record.outcome for record in window.records] == [Outcome.OK, Outcome.OK, Outcome.HTTP_ERROR]
-    assert window.records[2].detail.endswith("you sent Bearer [API key]")
 
 
 def test_what_is_sent_names_the_request_and_asks_for_counts() -> None:
