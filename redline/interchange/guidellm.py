@@ -17,6 +17,7 @@ from redline.errors import ContentError
 from redline.interchange.history import Source
 from redline.interchange.raw_shape import SHAPE, Real, Text, Whole, shaped
 from redline.interchange.readings import (
+    FIRST_CHUNK,
     CompletedRequest,
     ImportedReading,
     ImportedRun,
@@ -33,7 +34,6 @@ SCHEDULED_STRATEGIES = frozenset({"constant", "poisson", "trace"})
 _WHAT = "a GuideLLM report"
 _SENT = "from sending: this strategy has no schedule"
 _SENT_SUMMARY = "from sending, not from the schedule"
-_FIRST_CHUNK = "takes the first chunk to hold one token"
 _TOKENS = "over tokens, not over requests"
 _RATE = "GuideLLM's mean rate over its measured window"
 _WHOLE_ANSWER = "to the end of the answer, not to the last token"
@@ -259,7 +259,7 @@ def _definitions(requests: Sequence[_Request], strategy: str) -> dict[str, str]:
     if strategy not in SCHEDULED_STRATEGIES:
         found |= dict.fromkeys(("ttft_s_median", "ttft_s_p99", "e2e_s_median"), _SENT)
     if any(request.info.timings.token_iterations != request.output_tokens for request in requests):
-        found |= dict.fromkeys(("tpot_s_median", "tpot_s_p99"), _FIRST_CHUNK)
+        found |= dict.fromkeys(("tpot_s_median", "tpot_s_p99"), FIRST_CHUNK)
     return found
 
 
@@ -273,8 +273,8 @@ def _summary_readings(metrics: _Metrics) -> tuple[ImportedReading, ...]:
         "requests_per_s": (requests.mean if requests else None, _RATE),
         "ttft_s_median": (ttft.median / 1000 if ttft else None, _SENT_SUMMARY),
         "ttft_s_p99": (ttft.percentiles.p99 / 1000 if ttft else None, f"{_SENT_SUMMARY}; {_PERCENTILE}"),
-        "tpot_s_median": (itl.median / 1000 if itl else None, f"{_FIRST_CHUNK}; {_TOKENS}"),
-        "tpot_s_p99": (itl.percentiles.p99 / 1000 if itl else None, f"{_FIRST_CHUNK}; {_TOKENS}; {_PERCENTILE}"),
+        "tpot_s_median": (itl.median / 1000 if itl else None, f"{FIRST_CHUNK}; {_TOKENS}"),
+        "tpot_s_p99": (itl.percentiles.p99 / 1000 if itl else None, f"{FIRST_CHUNK}; {_TOKENS}; {_PERCENTILE}"),
         "e2e_s_median": (latency.median if latency else None, f"{_SENT_SUMMARY}; {_WHOLE_ANSWER}"),
     }
     definitions = {metric: definition for metric, (_, definition) in values.items()}

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from redline.interchange.history import HistoryRow, Source
 from redline.metrics import percentile
 
+FIRST_CHUNK = "takes the first chunk to hold one token"
+"""The definition of a TPOT whose file does not say how many tokens came first."""
+
 
 @dataclass(frozen=True, slots=True)
 class CompletedRequest:

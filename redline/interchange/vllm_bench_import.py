@@ -17,6 +17,7 @@ from redline.errors import ContentError
 from redline.interchange.history import Source
 from redline.interchange.raw_shape import SHAPE, Real, Text, Whole, shaped
 from redline.interchange.readings import (
+    FIRST_CHUNK,
     CompletedRequest,
     ImportedReading,
     ImportedRun,
@@ -31,7 +32,6 @@ TOOL = "vllm-bench"
 _WHAT = "a result of vllm bench serve"
 _SENT = "from sending, not from the schedule"
 _DISPATCHED = "from dispatch; how late the client was against its schedule is not recorded"
-_FIRST_CHUNK = "takes the first chunk to hold one token"
 _GAPS = "gaps between chunks, not divided by their tokens"
 _INTERPOLATED = "interpolated percentile"
 _WINDOW_END = "the window ends with the last token, not with the end of the answer"
@@ -179,7 +179,7 @@ def _definitions(result: _Result, *, exact_start: bool) -> dict[str, str]:
         found |= dict.fromkeys(("ttft_s_median", "ttft_s_p99", "e2e_s_median"), start)
     lengths = zip(result.itls or (), result.output_lens or (), strict=False)
     if any(gaps and len(gaps) + 1 != tokens for gaps, tokens in lengths):
-        found |= dict.fromkeys(("tpot_s_median", "tpot_s_p99"), _FIRST_CHUNK)
+        found |= dict.fromkeys(("tpot_s_median", "tpot_s_p99"), FIRST_CHUNK)
         found["itl_s_p99"] = _GAPS
     return found
 
@@ -195,8 +195,8 @@ def _summary_readings(result: _Result) -> tuple[ImportedReading, ...]:
         "requests_per_s": (result.request_throughput, window),
         "ttft_s_median": (_from_ms(result.median_ttft_ms), _SENT),
         "ttft_s_p99": (_from_ms(result.p99_ttft_ms), f"{_SENT}; {_INTERPOLATED}"),
-        "tpot_s_median": (_from_ms(result.median_tpot_ms), _FIRST_CHUNK),
-        "tpot_s_p99": (_from_ms(result.p99_tpot_ms), f"{_FIRST_CHUNK}; {_INTERPOLATED}"),
+        "tpot_s_median": (_from_ms(result.median_tpot_ms), FIRST_CHUNK),
+        "tpot_s_p99": (_from_ms(result.p99_tpot_ms), f"{FIRST_CHUNK}; {_INTERPOLATED}"),
         "itl_s_p99": (_from_ms(result.p99_itl_ms), f"{_GAPS}; {_INTERPOLATED}"),
         "e2e_s_median": (_from_ms(result.median_e2el_ms), _SENT),
     }
