@@ -26,12 +26,17 @@ GAP_NS = 2_000_000
 
 
 class InFlight:
-    """A script that counts the requests it has read and not yet answered."""
+    """A script that counts the requests it has read and not yet answered.
 
-    def __init__(self, answer_s: float = 0.005) -> None:
+    Nothing is answered before `full` of them are open at once (10 s at most), however slowly this machine
+    runs the server's threads.
+    """
+
+    def __init__(self, answer_s: float = 0.005, full: int = 1) -> None:
         self.peak = self.count = self.total = 0
-        self._answer_s = answer_s
+        self._answer_s, self._full = answer_s, full
         self._lock = threading.Lock()
+        self._reached = threading.Event()
 
     def __call__(self, talk: Talk) -> None:
         """Answer each request after a moment."""
@@ -40,6 +45,9 @@ class InFlight:
                 self.count += 1
                 self.total += 1
                 self.peak = max(self.peak, self.count)
+                if self.count >= self._full:
+                    self._reached.set()
+            self._reached.wait(10.0)
             talk.pause(self._answer_s)
             with self._lock:
                 self.count -= 1
@@ -65,7 +73,7 @@ def stalls_on(token: int, start: bytes = b"") -> Script:
 @pytest.mark.parametrize("bound", [1, 16])
 def test_a_bounded_window_never_exceeds_its_bound(bound: int) -> None:
     """The server sees at most so many requests at once, and the bound is used."""
-    script = InFlight()
+    script = InFlight(full=bound)
     with hostile_server(script) as server:
         window = driven(plan_of(server.url, requests(32), bound))
     assert set(window.outcomes) == {Outcome.OK}
