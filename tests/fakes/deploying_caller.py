@@ -7,6 +7,7 @@ of the caller), `leave` (ends at once without cleaning up) or `raise` (an except
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -48,6 +49,7 @@ def deploy_and_wait(python: str, folder: Path, mode: str, behaviour: str) -> Non
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it runs in the background
     given = (sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4])
     if given[3] == "thread":
         worker = threading.Thread(target=deploy_and_wait, args=given, daemon=True)
