@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from redline.metrics import CATALOGUE
@@ -67,8 +67,51 @@ class AccuracyPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class NightlyPolicy:
+    """When a night is suspected, and how the suspicion is put to the test.
+
+    `nights_min`: nights on one level before anything is suspected; `window_nights`: how far back a step is looked
+    for; `z_step`, `z_tonight`: thresholds of the step search and of tonight alone; `drift_nights`: nights averaged
+    against the last release. The confirmation is a gate with `confirm_margin_scale` times the gate's margins, at
+    most `confirm_pair_count_max` pairs and `confirm_alpha` over the suspected metrics.
+    """
+
+    __pydantic_config__ = _STRICT
+    nights_min: int
+    window_nights: int
+    z_step: float
+    z_tonight: float
+    drift_nights: int
+    confirm_margin_scale: float
+    confirm_pair_count_max: int
+    confirm_alpha: float
+
+    def __post_init__(self) -> None:
+        require(4 <= self.nights_min <= self.window_nights <= 365, "4 <= nights_min <= window_nights <= 365 must hold")
+        require(2 <= self.z_tonight <= 10, "z_tonight must be in [2, 10]")
+        require(2 <= self.z_step <= 10, "z_step must be in [2, 10]")
+        require(2 <= self.drift_nights <= self.window_nights, "drift_nights must be in [2, window_nights]")
+        require(0 < self.confirm_margin_scale <= 1, "confirm_margin_scale must be in (0, 1]")
+        require(3 <= self.confirm_pair_count_max <= 100, "confirm_pair_count_max must be in [3, 100]")
+        require(0 < self.confirm_alpha <= 0.025, "confirm_alpha must be in (0, 0.025]")
+
+
+@dataclass(frozen=True, slots=True)
+class SignoffPolicy:
+    """A release is judged once, after `pair_count` pairs, whatever the first ones say."""
+
+    __pydantic_config__ = _STRICT
+    pair_count: int
+
+    def __post_init__(self) -> None:
+        require(5 <= self.pair_count <= 100, "pair_count must be in [5, 100]")
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """How one use on one runner class decides: `checks/policies/<name>.toml`.
+    """How a runner class decides: `checks/policies/<name>.toml`. As it stands it is the gate's.
+
+    `for_confirmation` and `for_signoff` are the same policy for the other two uses.
 
     `alpha_regressed`: of a whole suite, split evenly over its primaries; `alpha_no_worse`: of each metric
     (a suite passes only if all do, which needs no correction). `pair_count_min` is the first look; `fixed`:
@@ -85,6 +128,8 @@ class Policy:
     fixed: bool
     stored: StoredPolicy
     accuracy: AccuracyPolicy
+    nightly: NightlyPolicy
+    signoff: SignoffPolicy
 
     def __post_init__(self) -> None:
         require(bool(self.name.strip()), "name must not be empty")
@@ -121,6 +166,28 @@ class Policy:
                 "choose fewer scenarios or make some metrics descriptive in the policy"
             )
         return found
+
+    def for_confirmation(self) -> Policy:
+        """The gate that a suspected night is put to: narrower margins, a smaller error, more pairs."""
+        margins = [replace(item, margin=item.margin * self.nightly.confirm_margin_scale) for item in self.metrics]
+        return replace(
+            self,
+            name=f"{self.name}, confirmation",
+            metrics=tuple(margins),
+            alpha_regressed=self.nightly.confirm_alpha,
+            pair_count_max=max(self.nightly.confirm_pair_count_max, self.pair_count_min),
+        )
+
+    def for_signoff(self) -> Policy:
+        """The release's: a fixed number of pairs and one look, so that the plain 95 % intervals hold."""
+        count = self.signoff.pair_count
+        return replace(
+            self,
+            name=f"{self.name}, sign-off",
+            pair_count_min=min(self.pair_count_min, count),
+            pair_count_max=count,
+            fixed=True,
+        )
 
     def looks(self, pair_count_limit: int) -> tuple[int, ...]:
         """The numbers of pairs at which a suite of at most `pair_count_limit` pairs is judged."""
