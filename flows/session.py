@@ -63,9 +63,9 @@ def rate(wanted: Wanted, limits: RateLimits, shape: SearchShape, options: Option
 
     Raises UsageError before anything is started, and what the flow raises: there is no verdict to report.
     """
-    plan = _plan_of(options, (wanted,))
+    plan = plan_of(options, (wanted,))
     require_searchable(plan, wanted, shape)
-    with _session(plan, options) as session:
+    with session_of(plan, options) as session:
         from flows.rate_search import as_json, lines_of, rate_flow  # noqa: PLC0415 - as above
 
         found = rate_flow(wanted, limits, shape, session)
@@ -82,10 +82,10 @@ def rate(wanted: Wanted, limits: RateLimits, shape: SearchShape, options: Option
 def _in_session(
     kind: ReportKind, options: Options, wanted: tuple[Wanted, ...], body: Callable[[Session], Judged]
 ) -> Answer:
-    plan = _plan_of(options, wanted)
+    plan = plan_of(options, wanted)
     workspace = plan.workspace
     started_at, begin_s = datetime.now(UTC), time.monotonic()
-    with _session(plan, options) as session:
+    with session_of(plan, options) as session:
         judged = _errors_as_verdicts(body, session)
     data = ReportData(
         kind=kind,
@@ -110,7 +110,7 @@ def _in_session(
     return _publish(data, workspace.report_path(plan.run_id), judged, options)
 
 
-def _plan_of(options: Options, wanted: tuple[Wanted, ...]) -> Plan:
+def plan_of(options: Options, wanted: tuple[Wanted, ...]) -> Plan:
     """The plan of a new run, and a folder for its logs."""
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
     workspace = Workspace(content_root(), options.state_dir)
@@ -120,7 +120,7 @@ def _plan_of(options: Options, wanted: tuple[Wanted, ...]) -> Plan:
 
 
 @contextmanager
-def _session(plan: Plan, options: Options) -> Iterator[Session]:
+def session_of(plan: Plan, options: Options) -> Iterator[Session]:
     """The machine held, and Prefect's API up."""
     with narrate(options.quiet) as narrator, runner_lock(options.wait_s, narrator.say), ExitStack() as stack:
         narrator.say(f"run {plan.run_id}")

@@ -13,7 +13,7 @@ from redline.builds.install import InstalledBuild
 from redline.builds.install import install as install_build
 from redline.builds.resolve import resolve as resolve_spec
 from redline.errors import StoreError
-from redline.model import BuildKind, BuildPin, SystemUnderTest, Trial
+from redline.model import Arm, BuildKind, BuildPin, SystemUnderTest, Trial
 from redline.store.database import ingest
 
 INSTALL_EXPECTED_S = 25.0
@@ -36,6 +36,11 @@ def install(pin: BuildPin, workspace: Workspace, narrator: Narrator) -> Installe
         build = install_build(pin, state_dir=workspace.state_dir, on_line=narrator.detail)
     narrator.say(f"installed {pin.label}" + (" (cached)" if build.cached else f" in {build.seconds:.0f} s"))
     return build
+
+
+def arm_setup(arm: Arm, sut: SystemUnderTest, workspace: Workspace, narrator: Narrator) -> measure.ArmSetup:
+    """One side ready to be deployed: its build installed."""
+    return measure.ArmSetup(arm, sut, install(sut.pin, workspace, narrator))
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
