@@ -825,3 +825,33 @@ class Baseline:
 def with_status(trial: Trial, status: TrialStatus, detail: str) -> Trial:
     """The same trial, marked."""
     return replace(trial, status=status, detail=detail)
+
+
+# --- nights ---------------------------------------------------------------------------------------------------
+
+
+class LevelKind(enum.StrEnum):
+    """Why a series' level moved."""
+
+    REGRESSION = "regression"
+    ENVIRONMENT = "environment"
+    UNEXPLAINED = "unexplained"
+    IMPROVEMENT = "improvement"
+    ACCEPTED = "accepted"
+    DRIFT = "drift"
+
+
+@dataclass(frozen=True, slots=True)
+class LevelChange:
+    """A recorded change of a series' level: from reading `first` on (an index) it is `size` worse (oriented log).
+
+    Of kind DRIFT it moves nothing: it says how large a drift against the release has been looked into.
+    """
+
+    kind: LevelKind
+    first: int
+    size: float
+
+    def __post_init__(self) -> None:
+        require(self.first >= 0, "first must not be negative")
+        require(math.isfinite(self.size), "size must be finite")

@@ -1,0 +1,113 @@
+"""Did a series get worse, and since when? A generalised likelihood ratio over every night it could have begun.
+
+For each night t of the window the mean from t on is compared with the mean before it, both clipped, with one
+moderated variance; the largest z names the night. Tonight is also looked at alone, unclipped, so that a large step
+is seen at once. Source: generalised likelihood ratio for a change in mean, Siegmund and Venkatraman 1995
+(doi:10.1214/aos/1176324466); t to z by Wallace 1959.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from checks.estimate import MAD_TO_SD
+from checks.policy import NightlyPolicy
+from checks.prior import NO_PRIOR, VariancePrior
+
+CLIP_SCALES = 3.0
+SCALE_NIGHTS_MAX = 30
+COULD_BE_DROP = 6.0
+"""Nights whose z^2 lies at most this far below the best one's could be the first as well: docs/method.md has how
+often the true one is among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that is too large for chance, in a series of oriented logs.
+
+    `first_bad`: index of the first night on the new level; `could_be`: every index it could also have begun at,
+    `first_bad` included, ascending; `size`: how much worse, a difference of oriented logs; `tonight_alone`: only
+    the last reading says so.
+    """
+
+    first_bad: int
+    could_be: tuple[int, ...]
+    size: float
+    z: float
+    tonight_alone: bool
+
+
+def find_step(readings: Sequence[float], policy: NightlyPolicy, prior: VariancePrior = NO_PRIOR) -> Step | None:
+    """The step towards worse in a series on one level, or None; `readings` are oriented logs, tonight's last.
+
+    `prior`: the variance of one night's reading. Before `policy.nights_min` nights nothing is said.
+
+    Raises:
+        ValueError: a reading that is not finite.
+    """
+    values = np.asarray(readings, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("every night's reading must be finite: leave out the nights that have none")
+    tonight = len(values) - 1
+    if tonight < policy.nights_min:
+        return None
+    median, clip = _scale(values[:-1], prior)
+    clipped = np.clip(values - median, -clip, clip)
+    splits = np.arange(max(policy.nights_min, tonight - policy.window_nights + 1), tonight + 1)
+    z = _z_of_splits(clipped, splits, prior)
+    best = int(np.argmax(z))
+    z_alone = _z_alone(clipped[:tonight], float(values[tonight] - median), prior)
+    if z_alone > policy.z_tonight and z_alone > z[best]:
+        size = float(values[tonight] - np.median(values[:tonight]))
+        return Step(tonight, (tonight,), size, z_alone, tonight_alone=True)
+    if z[best] <= policy.z_step:
+        return None
+    first_bad = int(splits[best])
+    size = float(np.median(values[first_bad:]) - np.median(values[:first_bad]))
+    near = splits[z**2 >= z[best] ** 2 - COULD_BE_DROP]
+    return Step(first_bad, tuple(int(each) for each in near), size, float(z[best]), first_bad == tonight)
+
+
+def _scale(before: NDArray[np.float64], prior: VariancePrior) -> tuple[float, float]:
+    """(median, clip distance) of the nights before tonight: MAD and prior share the scale by their weight."""
+    median = float(np.median(before))
+    count = min(len(before), SCALE_NIGHTS_MAX)
+    mad_variance = (MAD_TO_SD * float(np.median(np.abs(before - median)))) ** 2
+    return median, CLIP_SCALES * math.sqrt((prior.df * prior.variance + count * mad_variance) / (prior.df + count))
+
+
+def _z_of_splits(clipped: NDArray[np.float64], splits: NDArray[np.int64], prior: VariancePrior) -> NDArray[np.float64]:
+    """z of "worse from this night on", shape (splits,), 0 where there is no spread to judge by."""
+    count = len(clipped)
+    sums, squares = np.cumsum(clipped), np.cumsum(clipped**2)
+    before, after = splits.astype(np.float64), (count - splits).astype(np.float64)
+    sum_before, sum_after = sums[splits - 1], sums[-1] - sums[splits - 1]
+    spread_before = squares[splits - 1] - sum_before**2 / before
+    spread_after = squares[-1] - squares[splits - 1] - sum_after**2 / after
+    df = prior.df + count - 2.0
+    variance = (prior.df * prior.variance + np.maximum(spread_before + spread_after, 0.0)) / df
+    rise = sum_after / after - sum_before / before
+    return _z_of_t(rise, np.sqrt(variance * (1 / before + 1 / after)), df)
+
+
+def _z_alone(clipped_before: NDArray[np.float64], tonight: float, prior: VariancePrior) -> float:
+    """z of tonight's unclipped reading against the nights before it."""
+    count = len(clipped_before)
+    mean = float(clipped_before.mean())
+    df = prior.df + count - 1.0
+    variance = (prior.df * prior.variance + float(((clipped_before - mean) ** 2).sum())) / df
+    return float(_z_of_t(np.array([tonight - mean]), np.array([math.sqrt(variance * (1 + 1 / count))]), df)[0])
+
+
+def _z_of_t(rise: NDArray[np.float64], standard_error: NDArray[np.float64], df: float) -> NDArray[np.float64]:
+    """The normal quantile of a t with `df`, 0 for what is no rise. A rise without any spread counts as 40."""
+    t = np.divide(rise, standard_error, out=np.where(rise > 0, np.inf, 0.0), where=standard_error > 0)
+    t = np.maximum(t, 0.0)
+    with np.errstate(over="ignore"):
+        z = np.sqrt(df * np.log1p(t * t / df)) * (8 * df + 1) / (8 * df + 3)
+    return np.asarray(np.minimum(np.where(np.isfinite(z), z, 40.0), 40.0))
