@@ -1,102 +1,275 @@
-"""Where a change shows: which stage of the server moved, and what differs between the arms. Never a claimed cause."""
+"""Why, as far as it can be said: which stage moved, which telemetry moved, what differs between the arms.
+
+Ranked statements with figures, none of them claimed as a cause. Stages and telemetry are compared as the gate
+compares metrics, pair by pair: the mean change with a 95 % t interval, and Benjamini-Hochberg over every
+statement of a verdict decides which of them are shown as moved.
+"""
 
 from __future__ import annotations
 
+import enum
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from redline.model import SystemUnderTest, Trial
-from redline.units import format_percent, format_value
+import numpy as np
+from scipy import special, stats
 
-STAGES = {
-    "queue": "vllm:request_queue_time_seconds",
-    "prefill": "vllm:request_prefill_time_seconds",
-    "decode": "vllm:request_decode_time_seconds",
-}
-"""Source: vLLM; queue is scheduled - queued, prefill first token - scheduled, decode last - first token."""
+from checks.differences import difference_statements
+from checks.measures import CLIENT, STAGES, TELEMETRY, Measure, Unit, sent_e2e_s, written, written_change
+from redline.model import SystemUnderTest, Trial, TrialStatus
+from redline.units import format_percent
 
-CHANGE_SHARE_MIN = 0.05
-STAGE_S_MIN = 0.0005
-"""Half a millisecond: below it a doubled stage is still nothing."""
-PACKAGES_NAMED_MAX = 8
+__all__ = ["Change", "Kind", "Statement", "difference_statements", "explain"]
+
+MOVED_Q = 0.10
+"""At most this share of the statements shown as moved are expected to be noise."""
+PAIRS_TESTED_MIN = 3
+E2E_SHARE_MIN = 0.001
+"""A stage that changed by less than this share of the E2E per request is not worth a line."""
+OWN_SHARE_MIN = 0.01
+"""Nor is telemetry that changed by less than this share of its own value."""
+UNTESTED_SHARE_MIN = 0.05
+"""With too few pairs to test, nor is a stage that changed by less than this share of its own value."""
+COUNTS = {1: "one pair", 2: "two pairs"}
 
 
-def stage_s(trials: Sequence[Trial], histogram: str) -> float | None:
-    """Mean seconds a request spent in one stage, by the server's own clock, over the counted repeats.
+class Kind(enum.StrEnum):
+    """What a statement is about, in the order in which they are ranked; stages and client rank together."""
 
-    None if the server counted no request.
+    STAGE = "stage"
+    CLIENT = "client"
+    TELEMETRY = "telemetry"
+    DIFFERENCE = "difference"
+
+
+RANK = {Kind.STAGE: 0, Kind.CLIENT: 0, Kind.TELEMETRY: 1, Kind.DIFFERENCE: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Candidate minus baseline, the mean over pairs, in the measure's unit (seconds, shares or numbers).
+
+    `baseline`, `candidate`: the arms' means over the same pairs; `low`, `high`: 95 % t interval of `mean`,
+    None below three pairs.
     """
-    total_s = count = 0.0
-    for trial in trials:
-        for repeat in trial.counted_repeats:
-            total_s += repeat.server_counters.get(f"{histogram}_sum", 0.0)
-            count += repeat.server_counters.get(f"{histogram}_count", 0.0)
-    return total_s / count if count > 0 else None
+
+    mean: float
+    low: float | None
+    high: float | None
+    baseline: float
+    candidate: float
+    pair_count: int
 
 
-def stage_statements(baseline: Sequence[Trial], candidate: Sequence[Trial]) -> tuple[str, ...]:
-    """One statement per stage and scenario that moved, the largest change in seconds first."""
-    found: list[tuple[float, str]] = []
-    for scenario in dict.fromkeys(trial.scenario for trial in candidate):
-        arms = [[trial for trial in trials if trial.scenario == scenario] for trials in (baseline, candidate)]
-        for stage, histogram in STAGES.items():
-            before_s, after_s = (stage_s(arm, histogram) for arm in arms)
-            if before_s is None or after_s is None:
-                continue
-            change_s = after_s - before_s
-            share = change_s / before_s if before_s > 0 else math.inf
-            if abs(share) >= CHANGE_SHARE_MIN and max(before_s, after_s) >= STAGE_S_MIN:
-                found.append((abs(change_s), _stage_statement(scenario, stage, before_s, after_s)))
-    return tuple(statement for _, statement in sorted(found, key=lambda each: -each[0]))
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One line of evidence. `weight` ranks it among its kind, the largest first.
+
+    Of a stage or the client: its change as a share of the E2E per request; of telemetry: as a share of its own
+    larger value; of a difference: its place, from 1 down. `p`: two-sided, of paired t, uncorrected; None where
+    nothing was tested. `scenario` is empty for a difference.
+    """
+
+    kind: Kind
+    scenario: str
+    text: str
+    change: Change | None
+    p: float | None
+    weight: float
 
 
-def _stage_statement(scenario: str, stage: str, before_s: float, after_s: float) -> str:
-    change = f"{after_s / before_s:.0f} times" if after_s > 10 * before_s > 0 else ""
-    if not change:
-        change = format_percent(after_s / before_s - 1) if before_s > 0 else "from nothing"
-    return (
-        f"{scenario}: {stage} time per request, by the server's own clock, went from "
-        f"{format_value(before_s, 's')} to {format_value(after_s, 's')} ({change})"
-    )
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A measure in a scenario with its change, before it is known whether that is worth a line.
+
+    `e2e`: the change of the E2E per request from sending, of the same scenario.
+    """
+
+    kind: Kind
+    scenario: str
+    measure: Measure
+    change: Change
+    p: float | None
+    e2e: Change | None
 
 
-def difference_statements(baseline: SystemUnderTest, candidate: SystemUnderTest) -> tuple[str, ...]:
-    """What differs between the arms: build, server arguments, models, packages; says so if nothing does."""
-    found = []
-    if baseline.pin.label != candidate.pin.label:
-        found.append(f"the build differs: {baseline.pin.label} against {candidate.pin.label}")
-    if baseline.pin.wheel_sha256 != candidate.pin.wheel_sha256 and baseline.pin.label == candidate.pin.label:
-        found.append("the wheels differ although their versions do not")
-    if baseline.extra_args != candidate.extra_args:
-        found.append(
-            f"the server arguments differ: {_words(baseline.extra_args)} against {_words(candidate.extra_args)}"
-        )
-    if baseline.models != candidate.models:
-        names = sorted({name for name, _ in (*baseline.models, *candidate.models)})
-        found.append(f"the model served for {', '.join(names)} differs")
-    packages = _changed_packages(_versions(baseline.pin.lock), _versions(candidate.pin.lock))
-    if packages:
-        named = ", ".join(packages[:PACKAGES_NAMED_MAX])
-        more = len(packages) - PACKAGES_NAMED_MAX
-        found.append(f"packages installed beside vLLM differ: {named}" + (f" and {more} more" if more > 0 else ""))
-    if not found:
-        found.append("nothing that Redline knows of differs between the arms: an A/A comparison")
-    return tuple(found)
+def explain(
+    baseline_trials: Sequence[Trial],
+    candidate_trials: Sequence[Trial],
+    *,
+    baseline: SystemUnderTest | None = None,
+    candidate: SystemUnderTest | None = None,
+) -> tuple[Statement, ...]:
+    """Every statement worth a line: stages and client, then telemetry, then what differs, each ranked by weight.
 
-
-def _words(arguments: Sequence[str]) -> str:
-    return " ".join(arguments) or "none"
-
-
-def _versions(lock: str) -> dict[str, str]:
-    """Package -> version of a pip requirements lock."""
-    return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s\\;]+)", lock, flags=re.MULTILINE))
-
-
-def _changed_packages(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    return [
-        f"{name} {before.get(name, 'absent')} -> {after.get(name, 'absent')}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
+    Trials of one run, scenario and pair index are a pair. Only valid trials count, and only where answers are
+    not scored: a busy machine is allowed there. Differences need both systems under test.
+    """
+    scenarios = sorted({trial.scenario for trial in (*baseline_trials, *candidate_trials)})
+    found = [
+        compared
+        for scenario in scenarios
+        for compared in _compared(scenario, _pairs(scenario, baseline_trials, candidate_trials))
     ]
+    statements = [_statement(each) for each in _worth_a_line(_distinct(found))]
+    if baseline is not None and candidate is not None:
+        arms = (baseline_trials, candidate_trials)
+        before, after = ([trial.fingerprint for trial in trials] for trials in arms)
+        texts = difference_statements(baseline, candidate, runners=(before, after))
+        statements += [
+            Statement(Kind.DIFFERENCE, "", text, None, None, 1 - place / len(texts)) for place, text in enumerate(texts)
+        ]
+    return tuple(sorted(statements, key=lambda each: (RANK[each.kind], -each.weight, each.scenario, each.text)))
+
+
+# --- pairs ----------------------------------------------------------------------------------------------------
+
+
+def _pairs(scenario: str, baseline: Sequence[Trial], candidate: Sequence[Trial]) -> list[tuple[Trial, Trial]]:
+    """The pairs of a scenario of which both trials are valid, in order."""
+    before, after = (
+        {
+            (trial.run_id, trial.pair_index): trial
+            for trial in trials
+            if trial.scenario == scenario and trial.status is TrialStatus.VALID and not _is_scored(trial)
+        }
+        for trials in (baseline, candidate)
+    )
+    return [(before[key], after[key]) for key in sorted(before.keys() & after.keys())]
+
+
+def _is_scored(trial: Trial) -> bool:
+    return any(record.score is not None for repeat in trial.repeats for record in repeat.records)
+
+
+def _compared(scenario: str, pairs: Sequence[tuple[Trial, Trial]]) -> list[_Candidate]:
+    """Every measure that both arms of a pair say something about, and that was not the same in all of them."""
+    e2e, _ = _change([(_finite(sent_e2e_s(before)), _finite(sent_e2e_s(after))) for before, after in pairs])
+    found = []
+    kinds = [(Kind.STAGE, each) for each in STAGES] + [(Kind.CLIENT, CLIENT)]
+    for kind, measure in [*kinds, *((Kind.TELEMETRY, each) for each in TELEMETRY)]:
+        change, p = _change([(measure.of(before), measure.of(after)) for before, after in pairs])
+        if change is not None:
+            found.append(_Candidate(kind, scenario, measure, change, p, e2e if kind is not Kind.TELEMETRY else None))
+    return found
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _change(values: Sequence[tuple[float | None, float | None]]) -> tuple[Change | None, float | None]:
+    """(change, two-sided p) over the pairs that have both values; no change if they agree in every one of them.
+
+    Source: paired t (Student). Differences that are all the same and not 0 have p = 0.
+    """
+    known = np.array([each for each in values if None not in each], dtype=np.float64).reshape(-1, 2)
+    differences = known[:, 1] - known[:, 0]
+    count = len(differences)
+    if not differences.any():
+        return None, None
+    before, after = (float(arm) for arm in known.mean(axis=0))
+    mean = float(differences.mean())
+    if count < PAIRS_TESTED_MIN:
+        return Change(mean, None, None, before, after, count), None
+    standard_error = float(differences.std(ddof=1)) / math.sqrt(count)
+    reach = -float(special.stdtrit(count - 1, 0.025)) * standard_error
+    p = 2 * float(special.stdtr(count - 1, -abs(mean) / standard_error)) if standard_error > 0 else 0.0
+    return Change(mean, mean - reach, mean + reach, before, after, count), p
+
+
+def _distinct(found: Sequence[_Candidate]) -> list[_Candidate]:
+    """Without repetition: scenarios measured on one deployment share the time it took to start."""
+    kept: list[_Candidate] = []
+    starts: set[Change] = set()
+    for each in found:
+        if each.measure.of_deployment:
+            if each.change in starts:
+                continue
+            starts.add(each.change)
+        kept.append(each)
+    return kept
+
+
+# --- what is worth a line -------------------------------------------------------------------------------------
+
+
+def _worth_a_line(found: Sequence[_Candidate]) -> list[_Candidate]:
+    """What Benjamini-Hochberg keeps of all that was tested, and what is large; untested, only what is larger.
+
+    Source: Benjamini and Hochberg 1995.
+    """
+    tested = [(each, each.p) for each in found if each.p is not None]
+    kept = [each for each in found if each.p is None and _large_untested(each)]
+    if tested:
+        adjusted = stats.false_discovery_control([p for _, p in tested], method="bh")
+        kept += [each for (each, _), p in zip(tested, np.atleast_1d(adjusted), strict=True) if p <= MOVED_Q]
+    return [each for each in kept if _large(each)]
+
+
+def _large(candidate: _Candidate) -> bool:
+    size = abs(candidate.change.mean)
+    if size == 0:
+        return False
+    if candidate.e2e is not None:
+        return size >= E2E_SHARE_MIN * _larger(candidate.e2e)
+    return size >= max(candidate.measure.floor, OWN_SHARE_MIN * _larger(candidate.change))
+
+
+def _large_untested(candidate: _Candidate) -> bool:
+    """Never telemetry: a machine's shares double by chance, and one pair cannot tell."""
+    size = abs(candidate.change.mean)
+    floor = max(candidate.measure.floor, UNTESTED_SHARE_MIN * _larger(candidate.change))
+    return candidate.kind is not Kind.TELEMETRY and size >= floor
+
+
+def _larger(change: Change) -> float:
+    """The larger arm: the same whichever arm is called the baseline."""
+    return max(abs(change.baseline), abs(change.candidate))
+
+
+# --- words ----------------------------------------------------------------------------------------------------
+
+
+def _statement(candidate: _Candidate) -> Statement:
+    change, unit, p = candidate.change, candidate.measure.unit, candidate.p
+    arms = f"{written(change.baseline, unit)} to {written(change.candidate, unit)}"
+    if unit is Unit.SECONDS and change.baseline > 0:
+        arms += f" ({_relative(change)})"
+    if p is None or change.low is None or change.high is None:
+        said = f"went from {arms}; {COUNTS[change.pair_count]}: not tested"
+    else:
+        said = (
+            f"moved by {written_change(change.mean, unit)} (95 % interval {written_change(change.low, unit)} to "
+            f"{written_change(change.high, unit)}, {_p(p)}, {change.pair_count} pairs), from {arms}"
+        )
+    text = f"{candidate.scenario}: {candidate.measure.label} {said}{_of_e2e(candidate)}"
+    if candidate.measure.note:
+        text += f"; {candidate.measure.note}"
+    whole = _larger(change if candidate.e2e is None else candidate.e2e)
+    weight = abs(change.mean) / whole if whole > 0 else 0.0
+    return Statement(candidate.kind, candidate.scenario, text, change, p, weight)
+
+
+def _relative(change: Change) -> str:
+    if change.candidate > 3 * change.baseline:
+        return f"{change.candidate / change.baseline:.2g} times"
+    return format_percent(change.candidate / change.baseline - 1)
+
+
+def _p(p: float) -> str:
+    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+
+
+def _of_e2e(candidate: _Candidate) -> str:
+    """How much of the change of the whole a stage is, where it is a part of it."""
+    if candidate.e2e is None:
+        return ""
+    part, whole = candidate.change.mean, candidate.e2e.mean
+    if part * whole > 0 and abs(part) <= abs(whole):
+        return (
+            f"; it accounts for {written(abs(part), Unit.SECONDS)} of the {written(abs(whole), Unit.SECONDS)} by which "
+            "E2E per request, from sending, changed"
+        )
+    return f"; E2E per request, from sending, changed by {written_change(whole, Unit.SECONDS)}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from checks import accuracy, stored, verdict
-from checks.attribution import difference_statements, stage_statements
+from checks.attribution import explain
 from checks.validity import CLIENT_RULES
 from flows import judge
 from flows.accept import item_scores
@@ -60,8 +60,8 @@ def of_pairs(session: Session, state: SpeedState, *, speed_measured: bool) -> Ju
     undecided = speed_measured and not (state.finished and comparisons)
     problems = state.broken
     if undecided and not problems:
-        problems = _broken(trials) or ("speed could not be compared: no valid pair",)
-    warnings = (*_broken(trials), *_machine_warnings(plan, trials))
+        problems = broken_rules(trials) or ("speed could not be compared: no valid pair",)
+    warnings = (*broken_rules(trials), *_machine_warnings(plan, trials))
     if state.pair_limit > 0 and not speed_measured:
         warnings = (*warnings, "speed was not measured: the answers alone decide (--complete measures it all the same)")
     joined = _joined(comparisons, compared, (), trials, problems, warnings)
@@ -72,7 +72,7 @@ def of_pairs(session: Session, state: SpeedState, *, speed_measured: bool) -> Ju
         sections=sections(plan, trials),
         baseline=seen.baseline,
         candidate=seen.candidate,
-        next_steps=_next_steps(joined),
+        next_steps=next_steps(joined),
     )
 
 
@@ -98,7 +98,7 @@ def against_baselines(session: Session) -> Judged:
             comparisons += _stored(plan, scenario, trial, baseline)
             unread = [metric for metric in scenario.metrics if metric not in baseline.readings]
             missing += [f"{scenario.name} (accepted without a reading of {metric})" for metric in unread]
-    problems = _broken(seen.trials)
+    problems = broken_rules(seen.trials)
     warnings = (*problems, *_machine_warnings(plan, seen.trials))
     joined = _joined(comparisons, compared, missing, seen.trials, problems, warnings)
     steps = [_accept_step(session)] if joined.finding is Finding.NO_BASELINE else []
@@ -107,7 +107,7 @@ def against_baselines(session: Session) -> Judged:
         trials=seen.trials,
         sections=sections(plan, seen.trials),
         candidate=seen.candidate,
-        next_steps=(*steps, *_next_steps(joined)),
+        next_steps=(*steps, *next_steps(joined)),
     )
 
 
@@ -166,7 +166,7 @@ def _accuracy_of_arms(plan: Plan, scenario: Scenario, trials: Sequence[Trial]) -
         ItemScores(scenario.name, item_scores(arms[arm]), len(arms[arm])) for arm in (Arm.BASELINE, Arm.CANDIDATE)
     )
     compared = accuracy.compare(before, after, plan.policy.accuracy)
-    problems = _broken([*arms[Arm.BASELINE], *arms[Arm.CANDIDATE]])
+    problems = broken_rules([*arms[Arm.BASELINE], *arms[Arm.CANDIDATE]])
     if problems:
         return replace(compared, finding=Finding.INVALID, warnings=problems)
     return replace(compared, examples=_examples(scenario, arms[Arm.BASELINE], arms[Arm.CANDIDATE]))
@@ -232,7 +232,7 @@ def _unusable(baseline: Baseline | None, trial: Trial) -> str:
     return ""
 
 
-def _broken(trials: Sequence[Trial], rule: str | None = None) -> tuple[str, ...]:
+def broken_rules(trials: Sequence[Trial], rule: str | None = None) -> tuple[str, ...]:
     """The broken validity rules (or the one named) of invalid trials, each once, in words."""
     found = dict.fromkeys(
         f"{trial.scenario} ({trial.arm.value}): {reading.rule}, read {reading.reading}, limit {reading.limit}"
@@ -256,7 +256,7 @@ def _joined(
 
     Only a wrong build makes everything invalid; other problems do unless something is regressed.
     """
-    wrong_build = _broken(trials, rule=WRONG_BUILD)
+    wrong_build = broken_rules(trials, rule=WRONG_BUILD)
     joined = verdict.join(
         comparisons, compared, arm_problems=wrong_build, missing_baselines=missing, warnings=tuple(warnings)
     )
@@ -267,6 +267,12 @@ def _joined(
     return joined
 
 
+def evidence_of(session: Session) -> tuple[str, ...]:
+    """What moved and what differs between the arms that a flow has measured; nothing where it has one arm."""
+    seen = session.seen
+    return _evidence(seen.baseline, seen.candidate, seen.trials) if seen.baseline is not None else ()
+
+
 def _with_evidence(joined: Verdict, statements: tuple[str, ...]) -> Verdict:
     return replace(joined, evidence=(*joined.evidence, *statements))
 
@@ -275,10 +281,7 @@ def _evidence(
     baseline: SystemUnderTest | None, candidate: SystemUnderTest | None, trials: Sequence[Trial]
 ) -> tuple[str, ...]:
     arms = [[each for each in trials if each.arm is arm] for arm in (Arm.BASELINE, Arm.CANDIDATE)]
-    stages = stage_statements(arms[0], arms[1])
-    if baseline is None or candidate is None:
-        return stages
-    return (*difference_statements(baseline, candidate), *stages)
+    return tuple(each.text for each in explain(arms[0], arms[1], baseline=baseline, candidate=candidate))
 
 
 def _machine_warnings(plan: Plan, trials: Sequence[Trial]) -> tuple[str, ...]:
@@ -299,7 +302,8 @@ def _accept_step(session: Session) -> NextStep:
     return NextStep("Accept this run as the baseline, and commit the file it writes", shlex.join(words))
 
 
-def _next_steps(joined: Verdict) -> tuple[NextStep, ...]:
+def next_steps(joined: Verdict) -> tuple[NextStep, ...]:
+    """What the reader can do about a finding."""
     match joined.finding:
         case Finding.REGRESSED:
             return (NextStep("Look at the evidence below for the stage that moved and what differs between the arms"),)
