@@ -14,6 +14,7 @@ from checks.prior import VariancePrior
 
 CLIP_SCALES = 2.5  # a pair further out than this many scales pulls no harder than one at it
 HUBER_STEPS = 20  # fixed scale: converges geometrically, 20 steps leave < 1e-6 of a scale
+HUBER_STEP_MIN = 1e-12  # of the clip distance: further steps change nothing but the last bits
 MAD_TO_SD = 1.4826
 GUARD_P = 0.25  # the prior loses weight once today's variance is in the upper quarter of what it predicts
 MULTIPLIER_PRIOR = 4.0  # pseudo-observations at "as noisy as history"
@@ -113,5 +114,8 @@ def _huber(values: NDArray[np.float64], prior: VariancePrior) -> tuple[float, fl
     clip = CLIP_SCALES * math.sqrt((prior.df * prior.variance + (count - 1) * mad_variance) / (prior.df + count - 1))
     location = median
     for _ in range(HUBER_STEPS):
-        location += float(np.clip(values - location, -clip, clip).mean())
+        step = float(np.clip(values - location, -clip, clip).mean())
+        location += step
+        if abs(step) <= HUBER_STEP_MIN * clip:
+            break
     return location, clip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +39,27 @@ class Wanted:
     models: tuple[tuple[str, str], ...] = ()
 
 
+class Use(enum.StrEnum):
+    """What the pairs are for; it decides which form of the policy judges them."""
+
+    GATE = "gate"
+    SIGNOFF = "sign-off"
+
+    def policy_of(self, policy: Policy) -> Policy:
+        """The policy as this use has it."""
+        match self:
+            case Use.GATE:
+                return policy
+            case Use.SIGNOFF:
+                return policy.for_signoff()
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What every measuring command is told; `command` repeats it, `program` is how Redline was called.
 
-    `complete`: measure everything even when the verdict is already known.
+    `complete`: measure everything even when the verdict is already known; `use`: what is asked, a gate unless it says
+    otherwise.
     """
 
     state_dir: Path
@@ -54,6 +71,7 @@ class Options:
     program: str
     command: str
     complete: bool = False
+    use: Use = Use.GATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +149,19 @@ class Plan:
         return expected_round_s(group.scenarios, arm_count, self.runner_class.arms_resident_max)
 
 
-def make_plan(run_id: str, workspace: Workspace, options: Options, wanted: Sequence[Wanted]) -> Plan:
+def make_plan(
+    run_id: str, workspace: Workspace, options: Options, wanted: Sequence[Wanted], *, to_start: bool = True
+) -> Plan:
     """The plan of one command, with all content read and checked.
 
+    `to_start`: False if it will only be looked at, whatever memory is free now.
     Raises UsageError (ContentError for a content file): nothing has been started then.
     """
     runner_class = workspace.runner_class(options.runner)
     models = tuple(pair for each in wanted for pair in each.models)
     grouped = groups(workspace, options.scenarios, runner_class.platform, models)
     _check_wanted(wanted)
-    if not any(isinstance(parse_spec(each.spec), EndpointSpec) for each in wanted):
+    if to_start and not any(isinstance(parse_spec(each.spec), EndpointSpec) for each in wanted):
         check_memory(runner_class.memory_bytes_free_min)
     policy = workspace.policy(runner_class.policy)
     _check_policy(grouped, policy)
@@ -152,9 +173,9 @@ def make_plan(run_id: str, workspace: Workspace, options: Options, wanted: Seque
         run_id=run_id,
         workspace=workspace,
         runner_class=runner_class,
-        policy=policy,
+        policy=options.use.policy_of(policy),
         groups=grouped,
-        scenario_hashes={each.name: _hash(each, group.recipe) for group in grouped for each in group.scenarios},
+        scenario_hashes={each.name: checked_hash(each, group.recipe) for group in grouped for each in group.scenarios},
         fingerprint=fingerprint,
         calibration=read_calibration(workspace.calibrations_dir, fingerprint.fingerprint_id),
     )
@@ -180,7 +201,8 @@ def require_searchable(plan: Plan, wanted: Wanted, shape: SearchShape) -> None:
         )
 
 
-def _hash(scenario: Scenario, recipe: Recipe) -> str:
+def checked_hash(scenario: Scenario, recipe: Recipe) -> str:
+    """The identity of a scenario that fits together and in its window. Raises ContentError if it does not."""
     last_s = offsets_ns(scenario)[-1] / 1e9
     if last_s >= scenario.limits.window_s_max:
         raise ContentError(

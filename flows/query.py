@@ -35,6 +35,11 @@ def answer(state_dir: Path, text: str) -> Iterator[str]:
         return
     if text == "noise":
         yield from _noise(workspace.database_path)
+        # Only this question needs the content, and what reads it takes longer to import than a query takes.
+        from flows.priors import lines_of_priors  # noqa: PLC0415
+
+        yield ""
+        yield from lines_of_priors(workspace)
         return
     columns, rows = query(workspace.database_path, NAMED.get(text, text), wait_s=WAIT_S)
     yield from table(columns, rows)

@@ -21,10 +21,12 @@ from redline.model import (
 
 
 class ReportKind(enum.StrEnum):
-    """What was asked for: one measurement against a stored baseline, or both arms measured now."""
+    """What was asked for: one measurement against a stored baseline, both arms now, or both for a release."""
 
     RUN = "run"
     GATE = "gate"
+    SIGNOFF = "sign-off"
+    NIGHTLY = "nightly"
 
 
 @dataclass(frozen=True, slots=True)

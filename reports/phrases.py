@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from redline.metrics import CATALOGUE
-from redline.model import AccuracyComparison, Comparison, Finding
+from redline.model import AccuracyComparison, Comparison, Finding, Verdict
 from redline.units import format_percent, format_value
 
 UNKNOWN = "-"
@@ -35,6 +35,45 @@ MEANINGS: dict[Finding, str] = {
     Finding.NO_BASELINE: "nothing to compare with, not a pass",
     Finding.ERROR: "not measured, says nothing about the build",
 }
+
+# A sign-off's question is whether a build may be released: only a pass is a yes, and only a proven loss is a no.
+RELEASE_QUESTION = "may it be released?"
+RELEASE_ANSWERS: dict[Finding, str] = {
+    Finding.NO_WORSE: "yes",
+    Finding.IMPROVED: "yes",
+    Finding.REGRESSED: "no",
+    Finding.INCONCLUSIVE: "not shown",
+    Finding.INVALID: "no answer",
+    Finding.NO_BASELINE: "no answer",
+    Finding.ERROR: "no answer",
+}
+
+
+def release_grounds(verdict: Verdict) -> str:
+    """What the answer of a sign-off rests on: `no worse within margins of 3.0 % to 5.0 %`, `regressed`."""
+    match verdict.finding:
+        case Finding.NO_WORSE:
+            return f"no worse{_within(verdict)}"
+        case Finding.IMPROVED:
+            return f"improved, and nothing worse{_within(verdict)}"
+        case Finding.INCONCLUSIVE:
+            return "inconclusive, which is no yes"
+        case _:
+            return verdict.finding.value
+
+
+def _within(verdict: Verdict) -> str:
+    """` within margins of 3.0 % to 5.0 %, at least 99 % of the accuracy kept`: what a pass has shown, and no more."""
+    margins = sorted({found.margin for found in verdict.comparisons if found.primary})
+    parts = []
+    if margins:
+        single = len(margins) == 1
+        span = size(margins[0]) if single else f"{size(margins[0])} to {size(margins[-1])}"
+        parts.append(f" within {'a margin' if single else 'margins'} of {span}")
+    if verdict.accuracy:
+        kept = min(found.share_min for found in verdict.accuracy)
+        parts.append(f" with at least {kept * 100:g} % of the accuracy kept")
+    return ",".join(parts)
 
 
 def finding(value: Finding) -> str:

@@ -94,7 +94,6 @@ def _environment() -> Environment:
         "text": text,
         "code": code,
         "fence": fence,
-        "symbol": phrases.SYMBOLS.__getitem__,
         "trial_line": _trial_line,
     }
     environment.globals |= {"tables": tables, "duration": format_duration}
@@ -114,7 +113,25 @@ def _systems(report: ReportData) -> Safe:
         case candidate, None:
             return Safe(f"Measured {code(candidate.label)}, no baseline")
         case candidate, baseline:
-            return Safe(f"Candidate {code(candidate.label)} against baseline {code(baseline.label)}")
+            other = "the last release" if report.kind is ReportKind.SIGNOFF else "baseline"
+            return Safe(f"Candidate {code(candidate.label)} against {other} {code(baseline.label)}")
+
+
+def _answer(report: ReportData) -> Safe:
+    """What the first line says before the reason: the finding, or a sign-off's answer to its question."""
+    finding = report.verdict.finding
+    symbol = phrases.SYMBOLS[finding]
+    if report.kind is not ReportKind.SIGNOFF:
+        return Safe(f"**{finding.value}** {symbol}")
+    answer, grounds = phrases.RELEASE_ANSWERS[finding], phrases.release_grounds(report.verdict)
+    return Safe(f"{phrases.RELEASE_QUESTION} **{answer}** {symbol}, {text(grounds)}")
+
+
+def _design(report: ReportData) -> Safe:
+    """What a sign-off's numbers are, where there are any."""
+    if report.kind is not ReportKind.SIGNOFF or not report.verdict.comparisons:
+        return Safe("")
+    return Safe("The number of pairs was fixed beforehand and judged once, with both arms measured to the end.")
 
 
 def _context(report: ReportData) -> dict[str, object]:
@@ -126,7 +143,9 @@ def _context(report: ReportData) -> dict[str, object]:
         "verdict": verdict,
         "sections": sections,
         "notes": notes_of(verdict),
+        "answer": _answer(report),
         "systems": _systems(report),
+        "design": _design(report),
         "counts": _counts(verdict),
         "sensitivity": Safe(_sensitivity(verdict)),
         "steps": tuple(_step(step) for step in report.next_steps),

@@ -7,6 +7,7 @@ import math
 
 from redline.model import AccuracyComparison, Comparison, Verdict
 from reports import phrases
+from reports.data import ReportKind
 from reports.markdown import display_width, one_line
 from reports.tables import primaries_first
 
@@ -33,6 +34,14 @@ def terminal_lines(verdict: Verdict, report_path: str) -> tuple[str, ...]:
         *lines,
         f"report: {one_line(report_path, limit=4_096)}",
         f"verdict: {verdict.finding.value}: {one_line(verdict.reason)}",
+    )
+
+
+def signoff_line(verdict: Verdict) -> str:
+    """A sign-off's answer in one line: `sign-off: may it be released? yes, no worse within margins of ...`."""
+    return (
+        f"{ReportKind.SIGNOFF.value}: {phrases.RELEASE_QUESTION} "
+        f"{phrases.RELEASE_ANSWERS[verdict.finding]}, {phrases.release_grounds(verdict)}"
     )
 
 

@@ -1,17 +1,25 @@
-"""`redline run`, `gate` and `rate`: what measures a build."""
+"""`redline run`, `gate`, `signoff` and `rate`: what measures a build."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from redline.cli.options import DEFAULT_BUILD, Commands, add_measuring, models_of, options_of, say, split
 from redline.errors import UsageError
 
+if TYPE_CHECKING:
+    from flows.request import GateRequest
+
+PLAN_HELP = "only say what would be done, how long it takes and what it could see; nothing is started"
+
 
 def add_commands(commands: Commands) -> None:
-    """Add run, gate and rate."""
+    """Add run, gate, signoff and rate."""
     _add_run(commands)
     _add_gate(commands)
+    _add_signoff(commands)
     _add_rate(commands)
 
 
@@ -53,20 +61,36 @@ def _add_run(commands: Commands) -> None:
 
 def _add_gate(commands: Commands) -> None:
     gate = commands.add_parser("gate", help="is the candidate worse? interleaved pairs on this machine")
-    for arm in ("baseline", "candidate"):
-        gate.add_argument(f"--{arm}", required=True, metavar="BUILD", help=f"{arm} build")
-        gate.add_argument(
+    _add_arms(gate, ("baseline", "candidate"))
+    gate.add_argument("--complete", action="store_true", help="measure speed even when the answers are proven worse")
+    gate.add_argument("--plan", action="store_true", help=PLAN_HELP)
+    add_measuring(gate)
+    gate.set_defaults(action=_gate)
+
+
+def _add_signoff(commands: Commands) -> None:
+    signoff = commands.add_parser(
+        "signoff", help="may the candidate be released? the whole default suite against the last release, fixed pairs"
+    )
+    _add_arms(signoff, ("release", "candidate"))
+    signoff.add_argument("--plan", action="store_true", help=PLAN_HELP)
+    add_measuring(signoff, choose_scenarios=False)
+    # A sign-off on a choice of scenarios would be a sign-off of something else.
+    signoff.set_defaults(action=_signoff, scenario=None)
+
+
+def _add_arms(command: argparse.ArgumentParser, arms: tuple[str, str]) -> None:
+    for arm in arms:
+        command.add_argument(f"--{arm}", required=True, metavar="BUILD", help=f"{arm} build")
+        command.add_argument(
             f"--{arm}-args",
             default="",
             metavar="ARGS",
             help=f"further server arguments of the {arm}, quoted as one: --{arm}-args='--flag value'",
         )
-        gate.add_argument(
+        command.add_argument(
             f"--{arm}-model", action="append", default=[], metavar="RECIPE=DIR", help=f"another model for the {arm}"
         )
-    gate.add_argument("--complete", action="store_true", help="measure speed even when the answers are proven worse")
-    add_measuring(gate)
-    gate.set_defaults(action=_gate)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -89,27 +113,38 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _gate(arguments: argparse.Namespace) -> int:
-    from flows import plan, request, session
+    from flows import planning, session
+
+    request = _gate_request(arguments, "baseline")
+    return say(planning.plan_gate(request) if arguments.plan else session.gate(request))
+
+
+def _signoff(arguments: argparse.Namespace) -> int:
+    from flows import plan, planning, session
+
+    request = _gate_request(arguments, "release")
+    if not arguments.plan:
+        return say(session.signoff(request))
+    return say(planning.plan_gate(replace(request, options=replace(request.options, use=plan.Use.SIGNOFF))))
+
+
+def _gate_request(arguments: argparse.Namespace, baseline: str) -> GateRequest:
+    """The two arms; `baseline` is what the command line calls the baseline arm."""
+    from flows import plan, request
     from redline.model import Arm
 
-    return say(
-        session.gate(
-            request.GateRequest(
-                baseline=plan.Wanted(
-                    arm=Arm.BASELINE,
-                    spec=arguments.baseline,
-                    extra_args=split(arguments.baseline_args, "--baseline-args"),
-                    models=models_of(arguments.baseline_model, "--baseline-model"),
-                ),
-                candidate=plan.Wanted(
-                    arm=Arm.CANDIDATE,
-                    spec=arguments.candidate,
-                    extra_args=split(arguments.candidate_args, "--candidate-args"),
-                    models=models_of(arguments.candidate_model, "--candidate-model"),
-                ),
-                options=options_of(arguments),
-            )
+    def wanted(arm: Arm, name: str) -> plan.Wanted:
+        return plan.Wanted(
+            arm=arm,
+            spec=getattr(arguments, name),
+            extra_args=split(getattr(arguments, f"{name}_args"), f"--{name}-args"),
+            models=models_of(getattr(arguments, f"{name}_model"), f"--{name}-model"),
         )
+
+    return request.GateRequest(
+        baseline=wanted(Arm.BASELINE, baseline),
+        candidate=wanted(Arm.CANDIDATE, "candidate"),
+        options=options_of(arguments),
     )
 
 

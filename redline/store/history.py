@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +102,19 @@ class PairVariance:
     variance: float
 
 
+@dataclass(frozen=True, slots=True)
+class OwnRounds:
+    """The past rounds that may speak for one machine and the scenarios as they are now, and how many may not.
+
+    `variances`: per (scenario, metric), oldest round first. `other_machine_count`, `other_version_count`: rounds of
+    a scenario left out because another machine measured them, or because the scenario has changed (or is gone).
+    """
+
+    variances: Mapping[tuple[str, str], tuple[PairVariance, ...]]
+    other_machine_count: int
+    other_version_count: int
+
+
 def noise(database_path: Path, *, wait_s: float = WAIT_S) -> tuple[NoiseRow, ...]:
     """The noise of every (series, metric, system) with a valid trial, sorted. Raises as `query`."""
     _, rows = query(database_path, _NOISE, wait_s=wait_s)
@@ -114,3 +128,21 @@ def pair_variances(database_path: Path, runner_class: str, *, wait_s: float = WA
     """
     _, rows = query(database_path, _PAIR_VARIANCES, (runner_class,), wait_s=wait_s)
     return tuple(PairVariance(*row) for row in rows)
+
+
+def own_rounds(rows: Iterable[PairVariance], fingerprint_id: str, scenario_hashes: Mapping[str, str]) -> OwnRounds:
+    """The rounds of one machine with the current scenarios (`scenario_hashes` by name), the others counted only.
+
+    A round counts once per scenario, however many metrics it has.
+    """
+    variances: dict[tuple[str, str], list[PairVariance]] = {}
+    other_machine: set[tuple[str, str]] = set()
+    other_version: set[tuple[str, str]] = set()
+    for row in rows:
+        if row.fingerprint_id != fingerprint_id:
+            other_machine.add((row.run_id, row.scenario))
+        elif row.scenario_hash != scenario_hashes.get(row.scenario):
+            other_version.add((row.run_id, row.scenario))
+        else:
+            variances.setdefault((row.scenario, row.metric), []).append(row)
+    return OwnRounds({key: tuple(found) for key, found in variances.items()}, len(other_machine), len(other_version))

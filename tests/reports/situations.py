@@ -317,6 +317,26 @@ def error() -> ReportData:
     )
 
 
+def signoff() -> ReportData:
+    """A release that passes its sign-off: a fixed number of pairs, and a yes within stated margins only."""
+    method = "paired trials, Huber location, look 1 of 1"
+    speed = tuple(replace(found, pair_count=10, df=14.5, method=method) for found in SPEED)
+    verdict = replace(
+        BASE.verdict,
+        comparisons=speed,
+        evidence=("10 pairs of fresh deployments, order alternating",),
+        warnings=(),
+    )
+    return replace(
+        BASE,
+        kind=ReportKind.SIGNOFF,
+        verdict=verdict,
+        scenarios=sections(((Arm.BASELINE, 10), (Arm.CANDIDATE, 10))),
+        policy="cpu, sign-off",
+        repeat_command="redline signoff --release 0.32.0 --candidate 0.33.0 --runner cpu",
+    )
+
+
 SITUATIONS: dict[str, Callable[[], ReportData]] = {
     "no-worse": no_worse,
     "regressed": regressed,
@@ -326,4 +346,5 @@ SITUATIONS: dict[str, Callable[[], ReportData]] = {
     "no-baseline": no_baseline,
     "invalid": invalid,
     "error": error,
+    "signoff": signoff,
 }

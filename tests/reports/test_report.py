@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redline.model import Arm, Finding, Repeat, Trial, TrialStatus, Verdict
-from reports.data import DroppedRepeats, NextStep, dropped_repeats, trial_validity
+from reports.data import DroppedRepeats, NextStep, ReportKind, dropped_repeats, trial_validity
 from reports.markdown import display_width
 from reports.report import COMMENT_CHARS_MAX, LIMIT_MIN, notes_of, render
+from reports.summary import signoff_line
 from tests.reports import situations
 from tests.reports.hostile import filled, hostile
 from tests.reports.markup import LINKED, prose, structure
@@ -73,6 +74,26 @@ def test_first_two_lines_hold_the_answer() -> None:
     first, _, second, *_ = render(situations.regressed()).splitlines()
     assert first.startswith("# Redline gate: **regressed** ❌: output throughput of offline-short is 17.0 % worse")
     assert "4 primary metrics: 1 regressed, 3 no worse." in second
+
+
+@pytest.mark.parametrize(
+    ("situation", "answer"),
+    [
+        ("no-worse", "**yes** ✅, no worse within a margin of 10.0 %, with at least 99 % of the accuracy kept: "),
+        ("improved", "**yes** 🚀, improved, and nothing worse within a margin of 10.0 %, with at least 99 % of "),
+        ("regressed", "**no** ❌, regressed: output throughput of offline-short is 17.0 % worse"),
+        ("inconclusive", "**not shown** ❔, inconclusive, which is no yes: TTFT median"),
+        ("invalid", "**no answer** 🚫, invalid: the load generator was late"),
+        ("error", "**no answer** 💥, error: the server ended"),
+    ],
+)
+def test_a_sign_off_answers_its_question_in_the_first_line(situation: str, answer: str) -> None:
+    """May it be released? Yes within stated margins, no, or not shown: only a pass reads as a yes."""
+    data = replace(SITUATIONS[situation](), kind=ReportKind.SIGNOFF)
+    first = render(data).splitlines()[0]
+    assert first.startswith(f"# Redline sign-off: may it be released? {answer}")
+    words = signoff_line(data.verdict)
+    assert words.split(",")[0] == f"sign-off: may it be released? {answer.split('**')[1]}"
 
 
 def test_every_table_is_aligned() -> None:
