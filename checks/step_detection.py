@@ -62,15 +62,16 @@ def find_step(readings: Sequence[float], policy: NightlyPolicy, prior: VarianceP
     z = _z_of_splits(clipped, splits, prior)
     best = int(np.argmax(z))
     z_alone = _z_alone(clipped[:tonight], float(values[tonight] - median), prior)
+    stepped = bool(z[best] > policy.z_step)
+    near = set(splits[z**2 >= z[best] ** 2 - COULD_BE_DROP].tolist()) if stepped else set()
     if z_alone > policy.z_tonight and z_alone > z[best]:
         size = float(values[tonight] - np.median(values[:tonight]))
-        return Step(tonight, (tonight,), size, z_alone, tonight_alone=True)
-    if z[best] <= policy.z_step:
+        return Step(tonight, tuple(sorted(near | {tonight})), size, z_alone, tonight_alone=not stepped)
+    if not stepped:
         return None
     first_bad = int(splits[best])
     size = float(np.median(values[first_bad:]) - np.median(values[:first_bad]))
-    near = splits[z**2 >= z[best] ** 2 - COULD_BE_DROP]
-    return Step(first_bad, tuple(int(each) for each in near), size, float(z[best]), first_bad == tonight)
+    return Step(first_bad, tuple(sorted(near)), size, float(z[best]), first_bad == tonight)
 
 
 def _scale(before: NDArray[np.float64], prior: VariancePrior) -> tuple[float, float]:

@@ -29,6 +29,15 @@ class GateRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class NightlyRequest:
+    """Tonight's build, judged by the nights before it; `date` is the night's name, YYYY-MM-DD."""
+
+    wanted: Wanted
+    date: str
+    options: Options
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """What a flow hands back: the verdict and everything the report shows beside it."""
 

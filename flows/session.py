@@ -7,24 +7,29 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from checks.rate_search import RateLimits
 from flows.answer import sections
-from flows.plan import Options, Plan, SearchShape, Wanted, make_plan, require_searchable
+from flows.plan import Options, Plan, SearchShape, Use, Wanted, make_plan, require_searchable
 from flows.prefect_api import prefect_api
 from flows.progress import narrate
-from flows.request import Answer, GateRequest, Judged, RunRequest, Seen, Session
+from flows.request import Answer, GateRequest, Judged, NightlyRequest, RunRequest, Seen, Session
 from flows.workspace import Workspace, content_root
 from redline.errors import ExitCode, InfrastructureError, RedlineError
 from redline.model import Finding, Verdict
 from redline.runner.lock import runner_lock
-from reports.data import ReportData, ReportKind, dropped_repeats, trial_validity
+from reports.data import NextStep, ReportData, ReportKind, dropped_repeats, trial_validity
 from reports.report import render
-from reports.summary import terminal_lines, to_json
+from reports.summary import signoff_line, terminal_lines, to_json
 
 PREFECT_EXPECTED_S = 12.0
+NOT_SHOWN = NextStep(
+    "Not shown is no yes: decide what to do about the metrics above, or sign off with more pairs ([signoff] pair_count "
+    "in the policy). Signing off again until it passes is a choice of results: every further try adds its own error"
+)
 EXIT_CODES = {
     Finding.NO_WORSE: ExitCode.NO_WORSE,
     Finding.IMPROVED: ExitCode.NO_WORSE,
@@ -56,6 +61,35 @@ def gate(request: GateRequest) -> Answer:
         return gate_flow(request, session)
 
     return _in_session(ReportKind.GATE, request.options, (request.baseline, request.candidate), body)
+
+
+def nightly(request: NightlyRequest) -> Answer:
+    """The answer about a night. Raises UsageError before anything is started."""
+
+    def body(session: Session) -> Judged:
+        from flows.nightly import nightly_flow  # noqa: PLC0415 - as above
+
+        return nightly_flow(request, session)
+
+    return _in_session(ReportKind.NIGHTLY, request.options, (request.wanted,), body)
+
+
+def signoff(request: GateRequest) -> Answer:
+    """May the candidate be released? The gate's pairs, a fixed number of them, against the last release.
+
+    Both arms are measured to the end whatever the first pairs or the answers say. Raises UsageError as `gate`.
+    """
+    options = replace(request.options, use=Use.SIGNOFF, complete=True)
+    request = replace(request, options=options)
+
+    def body(session: Session) -> Judged:
+        from flows.gate import gate_flow  # noqa: PLC0415 - as above
+
+        judged = gate_flow(request, session)
+        undecided = judged.verdict.finding is Finding.INCONCLUSIVE
+        return replace(judged, next_steps=(NOT_SHOWN,)) if undecided else judged
+
+    return _in_session(ReportKind.SIGNOFF, options, (request.baseline, request.candidate), body)
 
 
 def rate(wanted: Wanted, limits: RateLimits, shape: SearchShape, options: Options) -> Answer:
@@ -168,4 +202,5 @@ def _publish(data: ReportData, path: Path, judged: Judged, options: Options) -> 
     exit_code = judged.exit_code if judged.exit_code is not None else EXIT_CODES[data.verdict.finding]
     if options.as_json:
         return Answer((to_json(data.verdict, report_path=str(path), exit_code=int(exit_code)),), exit_code)
-    return Answer(terminal_lines(data.verdict, str(path)), exit_code)
+    answered = (signoff_line(data.verdict),) if data.kind is ReportKind.SIGNOFF else ()
+    return Answer((*answered, *terminal_lines(data.verdict, str(path))), exit_code)

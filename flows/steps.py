@@ -8,6 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from flows import measure
 from flows.plan import Wanted
 from flows.progress import Narrator
+from flows.request import Session
 from flows.workspace import Workspace
 from redline.builds.install import InstalledBuild
 from redline.builds.install import install as install_build
@@ -41,6 +42,18 @@ def install(pin: BuildPin, workspace: Workspace, narrator: Narrator) -> Installe
 def arm_setup(arm: Arm, sut: SystemUnderTest, workspace: Workspace, narrator: Narrator) -> measure.ArmSetup:
     """One side ready to be deployed: its build installed."""
     return measure.ArmSetup(arm, sut, install(sut.pin, workspace, narrator))
+
+
+def measure_once(wanted: Wanted, session: Session) -> measure.ArmSetup:
+    """Every scenario of the plan once on one build: its trials are in `session.seen`."""
+    plan, narrator = session.plan, session.narrator
+    narrator.plan(INSTALL_EXPECTED_S + sum(plan.expected_s(group, 1) for group in plan.groups))
+    sut = resolve(wanted, plan.workspace, narrator)
+    session.seen.candidate = sut
+    setup = arm_setup(wanted.arm, sut, plan.workspace, narrator)
+    for group in plan.groups:
+        measure_round(plan.round_of(group, (setup,), 0, session.seen.add), narrator)
+    return setup
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

@@ -45,6 +45,11 @@ class Workspace:
         return self.state_dir / "trials"
 
     @property
+    def nights_dir(self) -> Path:
+        """One file per night and runner class, immutable."""
+        return self.state_dir / "nights"
+
+    @property
     def database_path(self) -> Path:
         """The DuckDB file; it can be deleted and is rebuilt from the trials."""
         return self.state_dir / "redline.duckdb"

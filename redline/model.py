@@ -855,3 +855,74 @@ class LevelChange:
     def __post_init__(self) -> None:
         require(self.first >= 0, "first must not be negative")
         require(math.isfinite(self.size), "size must be finite")
+
+
+@dataclass(frozen=True, slots=True)
+class NightReading:
+    """One primary metric of a night's trial, in the metric's base unit."""
+
+    scenario: str
+    scenario_hash: str
+    metric: str
+    value: float
+
+    def __post_init__(self) -> None:
+        require(math.isfinite(self.value) and self.value > 0, "a night's reading must be positive and finite")
+
+
+@dataclass(frozen=True, slots=True)
+class NightChange:
+    """A change of level that a night put on record: its series, and the night (run id) from which it holds."""
+
+    scenario: str
+    scenario_hash: str
+    metric: str
+    kind: LevelKind
+    first_run_id: str
+    size: float
+
+
+@dataclass(frozen=True, slots=True)
+class NightFinding:
+    """One thing a night had to say. `kind`: an outcome of `checks.nightly`, or `missing`, `improvement`, `accuracy`.
+
+    `build_good`, `build_bad`: labels of the last good and the first bad build, where it names them.
+    """
+
+    kind: str
+    scenario: str
+    metric: str
+    text: str
+    build_good: str = ""
+    build_bad: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """One night of one runner class: what was read, what was found, what went on record. Never changed afterwards.
+
+    `series_id` tells apart what may not be compared: machine (fingerprint), server arguments, replaced models.
+    `notes`: what of the machine may change within a series (kernel, driver). A night without readings only puts
+    something on record: an acceptance, with its reason as a finding.
+    """
+
+    schema: int
+    run_id: str
+    date: str
+    runner_class: str
+    series_id: str
+    sut_id: str
+    sut_label: str
+    pin_id: str
+    trial_ids: tuple[str, ...]
+    notes: Mapping[str, str]
+    readings: tuple[NightReading, ...]
+    findings: tuple[NightFinding, ...]
+    changes: tuple[NightChange, ...]
+
+    def __post_init__(self) -> None:
+        require(self.schema == 1, "schema must be 1")
+        require(bool(self.run_id.strip()), "run_id must not be empty")
+        require(len(self.date) == 10, "date must be YYYY-MM-DD")
+        keys = [(reading.scenario, reading.metric) for reading in self.readings]
+        require(len(set(keys)) == len(keys), "a series is read twice in one night")

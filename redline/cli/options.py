@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import shlex
 import sys
@@ -59,6 +60,16 @@ def state_dir_of(arguments: argparse.Namespace) -> Path:
     """The state directory: the option, else $REDLINE_STATE, else `.redline` in the checkout."""
     chosen = arguments.state_dir or os.environ.get("REDLINE_STATE")
     return Path(chosen).resolve() if chosen else CHECKOUT / ".redline"
+
+
+def who(arguments: argparse.Namespace) -> str:
+    """Who accepts something: --by, else the name of this user. Raises UsageError if there is none."""
+    try:
+        return str(arguments.by or getpass.getuser())
+    except (KeyError, OSError) as error:
+        raise UsageError(
+            "this user has no name", expected="who accepts it", found=str(error), next_step="say it: --by NAME"
+        ) from error
 
 
 def models_of(values: Sequence[str], option: str) -> tuple[tuple[str, str], ...]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 from pathlib import Path
 
-from redline.cli.options import DEFAULT_RUNNER, Commands, add_state, state_dir_of
-from redline.errors import ExitCode, UsageError
+from redline.cli.options import DEFAULT_RUNNER, Commands, add_state, state_dir_of, who
+from redline.errors import ExitCode
 
 
 def add_commands(commands: Commands) -> None:
@@ -56,23 +55,10 @@ def _add_reading_commands(commands: Commands) -> None:
 def _baseline_accept(arguments: argparse.Namespace) -> int:
     from flows import accept
 
-    who = arguments.by or _user()
-    for path in accept.accept(state_dir_of(arguments), arguments.run_ids, who, arguments.reason):
+    for path in accept.accept(state_dir_of(arguments), arguments.run_ids, who(arguments), arguments.reason):
         print(f"wrote {path}")
     print("review the change and commit it: a baseline moves only by a reviewed change")
     return ExitCode.NO_WORSE
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError) as error:
-        raise UsageError(
-            "this user has no name",
-            expected="who accepts the baseline",
-            found=str(error),
-            next_step="say it: --by NAME",
-        ) from error
 
 
 def _baseline_show(arguments: argparse.Namespace) -> int:

@@ -108,7 +108,8 @@ def test_a_better_level_is_on_record_from_its_third_night():
     assert better(values[:41].tolist(), (), NIGHTLY) is None
     change = better(values[:44].tolist(), (), NIGHTLY)
     assert change is not None
-    assert (change.kind, change.size) == (LevelKind.IMPROVEMENT, pytest.approx(-0.05, abs=0.015))
+    assert change.kind is LevelKind.IMPROVEMENT
+    assert change.size == pytest.approx(-0.05, abs=0.015)
     values[47:] += 0.05
     assert suspected(values, [change]) is not None
 

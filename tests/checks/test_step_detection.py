@@ -41,7 +41,9 @@ def test_it_is_the_reference_for_what_got_worse(seed, nights, size, first_bad, p
     if rest[night:].mean() <= rest[:night].mean():
         return
     assert found is not None
-    assert (found.first_bad, found.size, found.z) == (night, pytest.approx(step), pytest.approx(z, rel=1e-6))
+    assert found.first_bad == night
+    assert found.size == pytest.approx(step)
+    assert found.z == pytest.approx(z, rel=1e-6)
 
 
 @pytest.mark.parametrize("size", [0.08, 0.15, 1.0])

@@ -1,0 +1,65 @@
+"""The record of the nights, one JSON file each: `<directory>/<runner class>/<run id>.json`, written once.
+
+A history is read whole or not at all: a damaged night is named, never skipped, because every level after it would
+be another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from redline.errors import StoreError
+from redline.model import Night
+
+_NIGHT = TypeAdapter(Night)
+
+
+def write_night(directory: Path, night: Night) -> Path:
+    """The file of a new night. Raises StoreError if there is one of this run already or the disk refuses."""
+    folder = directory / night.runner_class
+    path = folder / f"{night.run_id}.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".writing-")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(asdict(night), file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            path.hardlink_to(temporary)  # unlike a rename it refuses to replace
+        finally:
+            Path(temporary).unlink()
+    except FileExistsError as error:
+        raise StoreError(
+            f"night {night.run_id} is on record already", found=str(path), next_step="a night is written once"
+        ) from error
+    except OSError as error:
+        raise StoreError(f"{path} could not be written", found=str(error), next_step="make room for it") from error
+    return path
+
+
+def read_nights(directory: Path, runner_class: str) -> tuple[Night, ...]:
+    """Every night of a runner class, oldest first; none if there is no such directory. Raises StoreError."""
+    return tuple(sorted(map(_read, (directory / runner_class).glob("*.json")), key=lambda night: night.run_id))
+
+
+def _read(path: Path) -> Night:
+    try:
+        night = _NIGHT.validate_json(path.read_bytes())
+    except (OSError, ValidationError, ValueError) as error:
+        raise StoreError(
+            f"night {path.stem} cannot be read",
+            expected="what Redline wrote there",
+            found=str(error).splitlines()[0],
+            next_step=f"restore {path}, or move it away: its findings are then forgotten",
+        ) from error
+    if night.run_id != path.stem:
+        raise StoreError(f"{path} is of another night", expected=path.stem, found=night.run_id)
+    return night
