@@ -21,7 +21,12 @@ FUNCTION_LINES_MAX = 60
 MODULE_LINES_MAX = 400
 FILE_BYTES_MAX = 2_000_000
 NAMES_THAT_SAY_NOTHING = {"common", "helpers", "manager", "misc", "tools", "util", "utils"}
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-uv.lock")
+LOCKS = (
+    "requirements.lock",
+    "requirements-dev.lock",
+    "requirements-uv.lock",
+    "redline/otava/requirements.lock",
+)
 
 # What may break a rule, with the reason.
 MAY_PRINT = {
