@@ -97,7 +97,7 @@ def _margins(found: SuiteHealth, policy: Policy) -> TextTable:
         rows,
         right=(2, 3, 4, 5, 6, 7, 8),
         notes=(
-            f"supported: resolved in {policy.pair_count_max} pairs, at the upper {VARIANCE_CONFIDENCE:.0%} bound of D",
+            f"supported: with {policy.pair_count_max} pairs at the {_percent(VARIANCE_CONFIDENCE, 0)} upper bound of D",
             PAIRING,
         ),
     )
@@ -167,7 +167,7 @@ def _lag(found: LagOne | None) -> str:
 
 def _false_alarms(found: SuiteHealth, policy: Policy) -> tuple[str, ...]:
     counted, resampled = found.counted, found.resampled
-    lines = [f"the policy grants {policy.alpha_regressed:.1%} of suites"]
+    lines = [f"the policy grants {_percent(policy.alpha_regressed)} of suites"]
     if counted.low is None or counted.high is None:
         lines.append("counted: no recorded A/A gate can be judged")
     else:

@@ -72,7 +72,6 @@ class SeriesSummary:
     runner: str
     scenario: str
     metric: str
-    primary: bool
     nights: int
     nights_judged: int
     suspected: int
@@ -146,7 +145,6 @@ def _summaries(
         found.append(
             SeriesSummary(
                 *key,
-                primary=each.primary,
                 nights=len(each.readings),
                 nights_judged=max(0, len(each.readings) - policy.nightly.nights_min),
                 suspected=sum(counts[key, said] for said in SUSPICIONS),
@@ -189,7 +187,7 @@ def _cells(each: SeriesSummary) -> tuple[str, ...]:
     return (
         each.runner,
         each.scenario,
-        phrases.metric_label(each.metric) + ("" if each.primary else ", descriptive"),
+        phrases.metric_label(each.metric),
         f"{each.nights:,}",
         str(each.suspected),
         str(each.confirmed),
@@ -274,7 +272,7 @@ def _facts(judged: Judged) -> tuple[str, ...]:
     if judged.since:
         facts.append(f"nights before {judged.since} are left out: what they would have taught is not known here")
     if judged.release:
-        facts.append(f"drift is measured against {judged.release}")
+        facts.append(f"a slow drift is measured against {judged.release}")
     return tuple(facts)
 
 

@@ -33,8 +33,6 @@ def _reason(found: NightFinding) -> str:
             reason = f"moves nothing unless it lasts: {_same_build(found) or _gate(found)}"
         case Said.UNDECIDED:
             reason = f"the recorded pairs do not decide it: {_gate(found)}"
-        case Said.LOOK_AT:
-            reason = "a descriptive metric blocks nothing"
         case Said.SUSPECTED:
             reason = f"a gate would have been run, and none is recorded: {found.build} against {found.last_good_build}"
             reason += "" if found.recorded else "; moves nothing unless it lasts"

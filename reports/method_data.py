@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 FORMAT = 1
+BROKEN = "broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,10 @@ class MethodRow:
 
 @dataclass(frozen=True, slots=True)
 class MethodPromise:
-    """A promise about one figure of a row. `value` None: not measured; `standard_error` None: not a share or rate."""
+    """A promise about one figure of a row. `value` None: not measured; `standard_error` None: not a share or rate.
+
+    `status`: kept, broken, or in a table that is not full "not kept, within chance".
+    """
 
     section: str
     row: str
@@ -38,7 +42,7 @@ class MethodPromise:
     limit: float
     value: float | None
     standard_error: float | None
-    kept: bool
+    status: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,8 @@ class MethodDocument:
 
     @property
     def broken(self) -> tuple[MethodPromise, ...]:
-        """The promises that are not kept."""
-        return tuple(promise for promise in self.promises if not promise.kept)
+        """The promises that are broken."""
+        return tuple(promise for promise in self.promises if promise.status == BROKEN)
 
     def of(self, section: str) -> tuple[MethodRow, ...]:
         """The rows of a section."""

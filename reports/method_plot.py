@@ -55,14 +55,10 @@ def _pull_requests(document: MethodDocument) -> Panel:
 def _nights(document: MethodDocument) -> Panel:
     rows = document.of("nights")
     return Panel(
-        "nightly, CV 1 %, a build is worse from one night on: flagged within three nights, %",
+        "nightly, CV 1 %: flagged within three nights of a worse build, %",
         "flags per 100 quiet nights",
         _curves(rows, "flagged within 3 nights"),
-        {
-            row.name: row.figures.get("flags per 100 quiet nights")
-            for row in rows
-            if row.group == QUIET_NIGHTS and "before the gate" not in row.name
-        },
+        {row.name: row.figures.get("flags per 100 quiet nights") for row in rows if row.group == QUIET_NIGHTS},
     )
 
 
@@ -86,7 +82,7 @@ def _panel(panel: Panel, top: int) -> list[str]:
     frame = Frame(
         LEFT,
         top,
-        across=LinearAxis(math.ceil(widest), 1.0, CURVES_WIDTH),
+        across=LinearAxis(math.ceil(widest - 1e-9), 1.0, CURVES_WIDTH),
         up=LinearAxis(100.0, 25.0, CURVES_HEIGHT),
         width=CURVES_WIDTH,
         height=CURVES_HEIGHT,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from reports.method_data import MethodDocument, MethodPromise, MethodRow
+from reports.method_data import BROKEN, MethodDocument, MethodPromise, MethodRow
 
 Format = Callable[[float], str]
 
@@ -96,6 +96,7 @@ TITLES = {
     "promises": "Promises",
 }
 FORMS = {column.figure: column.form for columns in (*PLAIN.values(), NIGHTLY_QUIET, NIGHTLY_STEP) for column in columns}
+SUSPICIONS = "gates for nothing per 100 quiet nights"
 RATES = frozenset({"pages per 100 quiet nights"})
 WITHIN = ("flagged on the first night", "flagged within 3 nights", "flagged within 7 nights")
 
@@ -171,6 +172,9 @@ def _nights(rows: Sequence[MethodRow]) -> str:
         for name in dict.fromkeys(row.name for row in chosen):
             of_group = {row.group: row for row in chosen if row.name == name}
             lines.append([name, *(_flags(of_group.get(group)) for group in groups)])
+            if any(SUSPICIONS in row.figures for row in of_group.values()):
+                before = [_cell(of_group.get(group), SUSPICIONS, fine) for group in groups]
+                lines.append([f"{name}, suspicions before the gate", *before])
         if chosen:
             parts.append(_table([title, *groups], lines))
     return "\n".join(parts)
@@ -183,7 +187,9 @@ def _promises(promises: Sequence[MethodPromise]) -> str:
         bound = f"{'>=' if each.at_least else '<='} {form(each.limit)}{_unit(each.figure)}"
         value = "not measured" if each.value is None else form(each.value)
         error = "" if each.standard_error is None else _error(each)
-        lines.append([each.row, each.figure, bound, value, error, "kept" if each.kept else "**broken**"])
+        lines.append(
+            [each.row, each.figure, bound, value, error, f"**{each.status}**" if each.status == BROKEN else each.status]
+        )
     return _table(["world", "figure", "promise", "measured", "standard error", ""], lines)
 
 
@@ -228,5 +234,5 @@ def _cell(row: MethodRow | None, figure: str, form: Format) -> str:
 
 
 def _table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [headings, ["---"] * len(headings), *lines]
-    return "".join("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |\n" for row in rows)
+    rows = ["| " + " | ".join(cell.replace("|", "/") for cell in row) + " |\n" for row in (headings, *lines)]
+    return "".join([rows[0], "|" + "---|" * len(headings) + "\n", *rows[1:]])

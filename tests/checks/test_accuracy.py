@@ -7,8 +7,14 @@ import math
 import numpy as np
 import pytest
 
-from checks.accuracy import compare, non_inferiority, worse_p
+from checks.accuracy import compare, worse_p
 from checks.policy import AccuracyPolicy
+from checks.simulation_accuracy import (
+    AccuracyWorld,
+    simulate_point_rule,
+    simulate_regressed,
+    simulate_threshold,
+)
 from redline.model import Finding, ItemScores
 from tests.checks.policies import CPU
 
@@ -126,44 +132,44 @@ def test_fewer_runs_than_asked_for_are_said():
     assert any("1 of 2 runs" in note for note in compare(scores(BEFORE), scores(BEFORE), policy).warnings)
 
 
-def drawn(generator, count, flip_share, drop):
-    """Two builds' 0/1 scores at accuracy .95: `flip_share` of the items differ, the candidate `drop` lower."""
-    lost, gained = (flip_share + drop) / 2, (flip_share - drop) / 2
-    before = (generator.random(count) < 0.95).astype(float)
-    after = before.copy()
-    after[(before == 1) & (generator.random(count) < lost / 0.95)] = 0
-    after[(before == 0) & (generator.random(count) < gained / 0.05)] = 1
-    return before, after
-
-
-def regressed_share(flip_share, drop, seed, repetitions=5000):
-    """How often a build with this drop is regressed at 1,000 items."""
-    generator = np.random.default_rng(seed)
-    hits = sum(worse_p(*drawn(generator, 1000, flip_share, drop)) < STRICT.alpha for _ in range(repetitions))
-    return hits / repetitions
+def regressed_share(world):
+    """How often a candidate of this world is regressed."""
+    return simulate_regressed(world, alpha=STRICT.alpha, seed=1, repetition_count=5000)
 
 
 def test_a_two_point_drop_is_found():
     """At 1,000 items with 2 % flips of chance on top, a drop of two points is found in at least 88 %."""
-    assert regressed_share(0.04, 0.02, seed=1) >= 0.88
+    assert regressed_share(AccuracyWorld(drop=0.02)) >= 0.88
 
 
 def test_an_equal_build_is_seldom_regressed():
     """At 1,000 items of which 2 % flip by chance, an equal build is regressed in at most 3 %."""
-    assert regressed_share(0.02, 0.0, seed=1) <= 0.03
+    assert regressed_share(AccuracyWorld()) <= 0.03
 
 
 @pytest.mark.parametrize("count", [300, 350, 1000, 4000])
 @pytest.mark.parametrize("gained", [0.0, 0.01])
 def test_a_build_on_the_threshold_seldom_passes(count, gained):
     """A build that keeps exactly 99 % passes non-inferiority in at most 3.5 % (2.5 % plus the draw)."""
-    generator = np.random.default_rng(23)
-    before = np.array([1.0] * round(count * 0.95) + [0.0] * (count - round(count * 0.95)))
-    slack = 0.01 * before.mean()
-    passed = 0
-    for _ in range(2000):
-        after = before.copy()
-        after[(before == 1) & (generator.random(count) < (slack + gained) / before.mean())] = 0
-        after[(before == 0) & (generator.random(count) < gained / (1 - before.mean()))] = 1
-        passed += non_inferiority(before, after, 0.99, 0.025) is Finding.NO_WORSE
-    assert passed / 2000 <= 0.035
+    rates = simulate_threshold(count, gained, share_min=0.99, alpha=0.025, seed=23, repetition_count=2000)
+    assert rates.passed <= 0.035
+
+
+def test_the_usual_test_lets_a_handful_of_losses_prove_too_much():
+    """Without a floor under its variance a build on the threshold passes far oftener than 2.5 % at 350 items."""
+    rates = simulate_threshold(350, 0.0, share_min=0.99, alpha=0.025, seed=23, repetition_count=1000)
+    assert rates.passed < 0.025 < 0.08 < rates.passed_usual
+
+
+def test_a_bare_point_rule_fails_equal_builds():
+    """Below 99 % without any allowance for chance: an equal build fails in 5 % or more where 5 % of the items flip."""
+    world = AccuracyWorld(flip_share=0.05)
+    assert 0.05 <= simulate_point_rule(world, share_min=0.99, seed=1, repetition_count=2000) <= 0.1
+
+
+def test_worlds_that_cannot_be_are_refused():
+    """More flips than wrong answers can give, or a drop of everything, is refused."""
+    with pytest.raises(ValueError, match="flip_share"):
+        AccuracyWorld(flip_share=0.2)
+    with pytest.raises(ValueError, match="drop"):
+        AccuracyWorld(drop=0.95)
