@@ -1,0 +1,188 @@
+"""Flow `bisect`: pairs of real deployments for a bisection."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from dataclasses import replace
+
+from prefect import flow
+
+from checks.attribution import difference_statements
+from checks.bisection import Bisection, Costs, Ended, Evidence, Outcome, Pair, PairReading
+from checks.validity import REAL_SERVER
+from flows import steps
+from flows.bisection_work import BisectRequest, Desk, Measured, Unmeasurable, saver, work
+from flows.judge import MACHINE_RULES
+from flows.measure import ArmSetup
+from flows.pairs import INVALID_PAIRS_MAX
+from flows.plan import Wanted
+from flows.request import Session
+from redline.builds.install import InstalledBuild, list_installed
+from redline.errors import BuildError, DeployError, InvalidMeasurementError, PortTakenError, RedlineError
+from redline.metrics import reading_of
+from redline.model import Arm, SystemUnderTest, Trial
+from redline.store.bisections import BisectionRecord
+
+
+@flow(name="bisect", validate_parameters=False, persist_result=False)
+def bisect_flow(
+    request: BisectRequest, asked: Bisection, record: BisectionRecord, session: Session
+) -> tuple[Ended, BisectionRecord]:
+    """The answer and the state it rests on, written after every pair.
+
+    Raises as `flows.bisection_work.work`; the trials measured until then are in the store.
+    """
+    plan, narrator = session.plan, session.narrator
+    if record.attempt_count:
+        narrator.say(f"going on with the bisection begun {record.created_at}: {len(record.pairs)} pairs are measured")
+    desk = Desk(asked, plan.run_id, lambda build: _name(request, build), saver(plan), narrator)
+    laboratory = Deployments(request, record, asked.metric, session)
+    try:
+        ended, record = work(desk, record, laboratory)
+    except RedlineError:
+        steps.ingest_trials(plan.workspace, narrator)
+        narrator.say("what was learned is kept: the same command goes on from here")
+        raise
+    steps.ingest_trials(plan.workspace, narrator)
+    if ended.outcome is Outcome.NAMED:
+        before, after = (laboratory.sut(build) for build in (ended.parent, ended.last))
+        record = replace(record, differences=tuple(difference_statements(before, after)))
+        desk.save(record)
+    return ended, record
+
+
+def _name(request: BisectRequest, build: int) -> str:
+    line = request.builds[build]
+    return f"build {line.number} ({line.text})"
+
+
+class Deployments:
+    """A laboratory of fresh deployments: both builds of a pair up on this machine, measured side by side."""
+
+    def __init__(self, request: BisectRequest, record: BisectionRecord, metric: str, session: Session) -> None:
+        self._request = request
+        self._metric = metric
+        self._session = session
+        self._suts: dict[int, SystemUnderTest] = {}
+        self._installed: dict[str, InstalledBuild | None] = {}
+        self._present = {build.pin.spec for build in list_installed(session.plan.workspace.state_dir)}
+        self._pair_s = [each.seconds for each in record.pairs]
+        self._install_s: list[float] = []
+        self._failed: list[Pair] = []  # the same pair, tried again and again
+
+    def costs(self) -> Costs:
+        """Seconds as they turned out so far; before that, what a plan expects."""
+        plan = self._session.plan
+        pair_s = statistics.fmean(self._pair_s) if self._pair_s else plan.expected_s(plan.groups[0], 2)
+        install_s = statistics.fmean(self._install_s) if self._install_s else steps.INSTALL_EXPECTED_S
+        self._session.narrator.plan(pair_s * _pairs_left(len(self._request.builds) - 1, len(self._pair_s)))
+        present = self._present | set(self._installed)
+        return Costs(pair_s, tuple(0.0 if line.spec in present else install_s for line in self._request.builds))
+
+    def sut(self, build: int) -> SystemUnderTest:
+        """The system under test of a build, resolved once. Raises as `redline.builds.resolve.resolve`."""
+        if build not in self._suts:
+            line = self._request.builds[build]
+            arm = Arm.CANDIDATE if build else Arm.BASELINE
+            wanted = Wanted(arm, line.spec, line.extra_args)
+            self._suts[build] = steps.resolve(wanted, self._session.plan.workspace, self._session.narrator)
+        return self._suts[build]
+
+    def measure(self, pair: Pair, attempt: int, evidence: Evidence) -> Measured | Unmeasurable | None:
+        """One pair of deployments. One that failed is tried once more before a build is blamed.
+
+        Raises InvalidMeasurementError if the machine spoils a pair too often, DeployError if builds that ran before
+        no longer do, and what is no build's fault.
+        """
+        arms: list[ArmSetup] = []
+        for arm, build in ((Arm.BASELINE, pair.baseline), (Arm.CANDIDATE, pair.candidate)):
+            try:
+                arms.append(self._setup(arm, build))
+            except BuildError as error:
+                return Unmeasurable(build, error)
+        plan = self._session.plan
+        trials: list[Trial] = []
+
+        def note(trial: Trial) -> None:
+            trials.append(trial)
+            self._session.seen.add(trial)
+
+        begin_s = time.monotonic()
+        try:
+            round_ = plan.round_of(plan.groups[0], (arms[0], arms[1]), attempt, note)
+            steps.measure_round(round_, self._session.narrator)
+        except PortTakenError:
+            raise
+        except DeployError as error:
+            return self._blamed(pair, error, evidence)
+        found = self._read(pair, trials)
+        if isinstance(found, PairReading):
+            self._failed.clear()
+            seconds = time.monotonic() - begin_s
+            self._pair_s.append(seconds)
+            pins = {build: self.sut(build).pin.pin_id for build in (pair.baseline, pair.candidate)}
+            return Measured(found, seconds, pins)
+        return found
+
+    def _setup(self, arm: Arm, build: int) -> ArmSetup:
+        """One arm, its build installed once. Raises BuildError."""
+        sut, spec = self.sut(build), self._request.builds[build].spec
+        if spec not in self._installed:
+            installed = steps.install(sut.pin, self._session.plan.workspace, self._session.narrator)
+            self._installed[spec] = installed
+            if installed is not None and not installed.cached:
+                self._install_s.append(installed.seconds)
+        return ArmSetup(arm, sut, self._installed[spec])
+
+    def _again(self, pair: Pair, why: str, count_max: int) -> bool:
+        """True if this pair may be tried once more; says why."""
+        self._failed = [*(each for each in self._failed if each == pair), pair]
+        if len(self._failed) > count_max:
+            self._failed.clear()
+            return False
+        self._session.narrator.say(f"{why}: tried again")
+        return True
+
+    def _blamed(self, pair: Pair, error: DeployError, evidence: Evidence) -> Unmeasurable | None:
+        """The build that does not start: the one that never did, the candidate first. Raises `error` if both did."""
+        if self._again(pair, error.problem, 1):
+            return None
+        ran = {build for each in evidence.readings for build in (each.pair.baseline, each.pair.candidate)}
+        for build in (pair.candidate, pair.baseline):
+            if build not in ran:
+                return Unmeasurable(build, error)
+        raise error
+
+    def _read(self, pair: Pair, trials: list[Trial]) -> PairReading | Unmeasurable | None:
+        """The reading of two trials; None if only the machine is to blame and it may be measured again."""
+        values: dict[Arm, float] = {}
+        spoilt = ""
+        for trial in trials:
+            broken = [reading for reading in trial.validity if not reading.ok]
+            said = "; ".join(f"{reading.rule}, read {reading.reading}" for reading in broken)
+            reading = reading_of(trial, self._metric)
+            values[trial.arm] = math.nan if reading is None else reading.value
+            if any(each.rule == REAL_SERVER for each in broken):
+                raise _not_measured(said, "bisect real builds: a stand-in says nothing about any")
+            if any(each.rule not in MACHINE_RULES for each in broken) or (not broken and reading is None):
+                build = pair.baseline if trial.arm is Arm.BASELINE else pair.candidate
+                return Unmeasurable(build, _not_measured(said or "no reading", "look at the server's log"))
+            spoilt = spoilt or said
+        if not spoilt:
+            return PairReading(pair, values[Arm.BASELINE], values[Arm.CANDIDATE])
+        if self._again(pair, f"the machine spoilt this pair: {spoilt}", INVALID_PAIRS_MAX):
+            return None
+        raise _not_measured(spoilt, "free the machine and give the same command again: it goes on")
+
+
+def _not_measured(found: str, next_step: str) -> InvalidMeasurementError:
+    return InvalidMeasurementError(
+        "the pair is evidence of nothing", expected="two valid trials", found=found, next_step=next_step
+    )
+
+
+def _pairs_left(candidate_count: int, done: int) -> float:
+    """Pairs still expected, for the progress display only: fitted to simulations of a step of three sd of a trial."""
+    return max(20 + 2.6 * math.log2(candidate_count) - done, 3.0)
