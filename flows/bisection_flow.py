@@ -17,7 +17,7 @@ from flows.bisection_work import BisectRequest, Desk, Measured, Unmeasurable, sa
 from flows.judge import MACHINE_RULES
 from flows.measure import ArmSetup
 from flows.pairs import INVALID_PAIRS_MAX
-from flows.plan import Wanted
+from flows.plan import INSTALL_EXPECTED_S, Wanted
 from flows.request import Session
 from redline.builds.install import InstalledBuild, list_installed
 from redline.errors import BuildError, DeployError, InvalidMeasurementError, PortTakenError, RedlineError
@@ -76,7 +76,7 @@ class Deployments:
         """Seconds as they turned out so far; before that, what a plan expects."""
         plan = self._session.plan
         pair_s = statistics.fmean(self._pair_s) if self._pair_s else plan.expected_s(plan.groups[0], 2)
-        install_s = statistics.fmean(self._install_s) if self._install_s else steps.INSTALL_EXPECTED_S
+        install_s = statistics.fmean(self._install_s) if self._install_s else INSTALL_EXPECTED_S
         self._session.narrator.plan(pair_s * _pairs_left(len(self._request.builds) - 1, len(self._pair_s)))
         present = self._present | set(self._installed)
         return Costs(pair_s, tuple(0.0 if line.spec in present else install_s for line in self._request.builds))

@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows import answer, judge, steps
 from flows.pairs import measure_pairs
+from flows.plan import INSTALL_EXPECTED_S
 from flows.request import GateRequest, Judged, Session
 from redline.model import Arm
 
@@ -19,7 +20,7 @@ def gate_flow(request: GateRequest, session: Session) -> Judged:
     pair_s = sum(plan.expected_s(group, 2) for group in speed)
     accuracy_s = sum(plan.expected_s(group, 2) for group in accuracy)
     state = judge.start(plan)
-    narrator.plan(steps.INSTALL_EXPECTED_S + accuracy_s + pair_s * state.pair_limit)
+    narrator.plan(INSTALL_EXPECTED_S + accuracy_s + pair_s * state.pair_limit)
     wanted = (request.baseline, request.candidate)
     seen.baseline, seen.candidate = (steps.resolve(each, plan.workspace, narrator) for each in wanted)
     arms = (

@@ -46,8 +46,8 @@ def section(found: SuiteHealth, policy: Policy, series: tuple[str, ...], next_st
         reasons=found.reasons,
         next_step=next_step,
         series=(*series, _rests_on(found)),
-        tables=(_margins(found, policy), _components(found), _order(found)),
-        false_alarms=_false_alarms(found, policy),
+        tables=(_margins(found, policy), _components(found), _order(found)) if found.round_count else (),
+        false_alarms=_false_alarms(found, policy) if found.round_count else (),
         warnings=found.warnings,
     )
 
@@ -97,7 +97,7 @@ def _margins(found: SuiteHealth, policy: Policy) -> TextTable:
         rows,
         right=(2, 3, 4, 5, 6, 7, 8),
         notes=(
-            f"supported: with {policy.pair_count_max} pairs at the {_percent(VARIANCE_CONFIDENCE, 0)} upper bound of D",
+            f"supported: with {policy.pair_count_max} pairs at the {_percent(VARIANCE_CONFIDENCE, 0)} bound of D's variance",
             PAIRING,
         ),
     )

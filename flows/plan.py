@@ -28,6 +28,9 @@ from redline.model import (
 from redline.runner.fingerprint import memory_bytes, read_fingerprint
 from redline.store.calibrations import read_calibration
 
+PREFECT_EXPECTED_S = 12.0
+INSTALL_EXPECTED_S = 25.0
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

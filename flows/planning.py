@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from checks.effects import metric_named
 from checks.planning import MetricPlan, Outlook, SuitePlan, plan_suite
 from flows import judge
-from flows.plan import Plan, Use, Wanted, make_plan
+from flows.plan import INSTALL_EXPECTED_S, PREFECT_EXPECTED_S, Plan, Use, Wanted, make_plan
 from flows.priors import left_out_lines
 from flows.query import table
 from flows.request import Answer, GateRequest
-from flows.session import PREFECT_EXPECTED_S
 from flows.workspace import Workspace, content_root
 from redline.errors import ExitCode
 from redline.store.history import OwnRounds, own_rounds, pair_variances
@@ -27,7 +26,6 @@ JSON_SCHEMA = 1
 SEED = 20261121
 SUITES_MAX = 200  # a share of 95 % is then known to about +-3 points
 JUDGEMENTS_MAX = 10_000  # of one metric at one look, each about 0.3 ms: a plan takes seconds in the worst case
-INSTALL_EXPECTED_S = 25.0  # as in flows.steps, which imports Prefect: a plan must not wait for that
 OUTLOOK_NAMES = ("equal builds", "at its margin", "at twice its margin")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from checks.rate_search import RateLimits
 from flows.answer import sections
-from flows.plan import Options, Plan, SearchShape, Use, Wanted, make_plan, require_searchable
+from flows.plan import PREFECT_EXPECTED_S, Options, Plan, SearchShape, Use, Wanted, make_plan, require_searchable
 from flows.prefect_api import prefect_api
 from flows.progress import narrate
 from flows.request import Answer, GateRequest, Judged, NightlyRequest, RunRequest, Seen, Session
@@ -25,7 +25,6 @@ from reports.data import NextStep, ReportData, ReportKind, dropped_repeats, tria
 from reports.report import render
 from reports.summary import signoff_line, terminal_lines, to_json
 
-PREFECT_EXPECTED_S = 12.0
 NOT_SHOWN = NextStep(
     "Not shown is no yes: decide what to do about the metrics above, or sign off with more pairs ([signoff] pair_count "
     "in the policy). Signing off again until it passes is a choice of results: every further try adds its own error"

@@ -6,7 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from flows import measure
-from flows.plan import Wanted
+from flows.plan import INSTALL_EXPECTED_S, Wanted
 from flows.progress import Narrator
 from flows.request import Session
 from flows.workspace import Workspace
@@ -16,8 +16,6 @@ from redline.builds.resolve import resolve as resolve_spec
 from redline.errors import StoreError
 from redline.model import Arm, BuildKind, BuildPin, SystemUnderTest, Trial
 from redline.store.database import ingest
-
-INSTALL_EXPECTED_S = 25.0
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

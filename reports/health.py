@@ -68,9 +68,8 @@ def _section(section: HealthSection) -> list[str]:
     for each in section.tables:
         lines += [f"## {text(each.title)}", "", table(each.head, each.rows, each.right), ""]
         lines += [*_items(each.notes), ""] if each.notes else []
-    lines += ["## False alarms", "", *_items(section.false_alarms), ""]
-    if section.warnings:
-        lines += ["## Warnings", "", *_items(section.warnings), ""]
+    for title, said in (("False alarms", section.false_alarms), ("Warnings", section.warnings)):
+        lines += [f"## {title}", "", *_items(said), ""] if said else []
     return lines
 
 

@@ -160,12 +160,6 @@ def test_a_plan_is_refused_as_the_gate_would_be(tmp_path, capsys):
     assert "offline-short" in capsys.readouterr().err
 
 
-def test_installing_is_expected_to_take_what_the_flow_expects():
-    """The plan and the flow state the same seconds, though the plan cannot import the flow's step."""
-    text = (CHECKOUT / "flows" / "steps.py").read_text()
-    assert re.findall(r"^INSTALL_EXPECTED_S = ([\d.]+)$", text, re.MULTILINE) == [f"{planning.INSTALL_EXPECTED_S}"]
-
-
 # --- the sign-off -----------------------------------------------------------------------------------------------
 
 
