@@ -76,6 +76,7 @@ def _percent(share: float | None, digits: int = 1) -> str:
 
 
 def _margins(found: SuiteHealth, policy: Policy) -> TextTable:
+    bound = f"the {_percent(VARIANCE_CONFIDENCE, 0)} upper bound of D's variance"
     rows = tuple(
         (
             each.scenario,
@@ -97,7 +98,7 @@ def _margins(found: SuiteHealth, policy: Policy) -> TextTable:
         rows,
         right=(2, 3, 4, 5, 6, 7, 8),
         notes=(
-            f"supported: with {policy.pair_count_max} pairs at the {_percent(VARIANCE_CONFIDENCE, 0)} bound of D's variance",
+            f"supported: what {policy.pair_count_max} pairs resolve at {bound}",
             PAIRING,
         ),
     )

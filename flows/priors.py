@@ -62,7 +62,7 @@ def lines_of_priors(workspace: Workspace) -> Iterator[str]:
         yield "what the rounds before it led to expect"
     else:
         yield "no history: gates begin with a plain paired t test, which takes more pairs"
-        yield "next step: redline health --rounds 3"
+        yield "next step: redline health --rounds 5"
     yield from left_out
 
 

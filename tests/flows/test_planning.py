@@ -212,7 +212,7 @@ def test_a_cold_start_says_that_it_has_no_history(tmp_path, capsys):
     """No row, and the command that would make history."""
     lines = noise_lines(tmp_path, capsys)
     assert any(line.startswith("no history") for line in lines)
-    assert lines[-1] == "next step: redline health --rounds 3"
+    assert lines[-1] == "next step: redline health --rounds 5"
 
 
 def test_the_priors_are_those_of_the_recorded_rounds(tmp_path, capsys):
