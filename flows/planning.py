@@ -202,7 +202,7 @@ def notes_of(found: CommandPlan) -> tuple[str, ...]:
         which = "no metric has" if len(suite.assumed) == len(suite.metrics) else f"{len(suite.assumed)} metrics have no"
         notes.append(
             f"{which} history on this machine, so the noise is unknown; the chances ASSUME that this runner class just "
-            f"supports its margins with {suite.pair_limit} pairs. `redline health --rounds 3` measures the noise"
+            f"supports its margins with {suite.pair_limit} pairs. `redline health --rounds 5` measures the noise"
         )
     if len(suite.assumed) < len(suite.metrics):
         notes.append("noise as large as in past rounds of this machine; a noisier day decides less")

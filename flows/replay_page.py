@@ -241,7 +241,8 @@ def of_gates(judged: Judged, gates: Sequence[ReplayedGate], exit_code: ExitCode)
         summary=ReplayTable("Each metric", head, metrics, "none was judged", (6, 7, 8)),
         notes=_notes(judged),
     )
-    csv_head = ("date", "runner", "baseline", "candidate", "gate_finding", "pair_count", "pairs_recorded", "pair_limit")
+    builds_head = ("date", "runner", "baseline_build", "candidate_build")
+    csv_head = (*builds_head, "gate_finding", "gate_pair_count", "pairs_recorded", "pair_limit")
     comparison_head = tuple(item.name for item in fields(Comparison))
     rows = tuple(
         (

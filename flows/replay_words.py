@@ -89,9 +89,7 @@ def gate_words(gate: ReplayedGate) -> str:
     )
     stopped = f"stopped after {gate.pair_count} of {gate.pairs_recorded} recorded pairs"
     if gate.finding is Finding.INCONCLUSIVE and gate.pair_count < gate.pair_limit:
-        stopped = (
-            f"undecided after all {gate.pair_count} recorded pairs; the gate would have gone on to {gate.pair_limit}"
-        )
+        stopped = f"undecided after all {gate.pair_count} recorded pairs; the gate would go on to {gate.pair_limit}"
     elif gate.finding is Finding.INCONCLUSIVE:
         stopped = f"undecided at its last pair, {gate.pair_count}"
     left_out = f"; too few deployments of {', '.join(' '.join(key) for key in gate.left_out)}" if gate.left_out else ""
