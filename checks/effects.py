@@ -12,6 +12,9 @@ from collections.abc import Sequence
 
 from redline.metrics import CATALOGUE, Better, Metric
 
+# A picosecond, and a trillion tokens a second: beyond them something is broken, and exp() would overflow further out.
+READING_MIN, READING_MAX = 1e-12, 1e12
+
 
 def share_from_log(difference: float, better: Better) -> float:
     """The oriented share (0.03 is 3 % worse) of an oriented difference of logs."""
@@ -36,12 +39,14 @@ def log_from_share(share: float, better: Better) -> float:
 
 
 def problem_with(values: Sequence[float]) -> str:
-    """Why these readings cannot be judged, in words; empty if every one is positive and finite."""
+    """Why these readings cannot be judged, in words; empty if every one is positive, finite and in range."""
     for number, value in enumerate(values, start=1):
         if not math.isfinite(value):
             return f"reading {number} of {len(values)} is missing or not finite"
         if value <= 0:
             return f"reading {number} of {len(values)} is {value:g}, not positive"
+        if not READING_MIN <= value <= READING_MAX:
+            return f"reading {number} of {len(values)} is {value:g}, which nothing that is measured here can be"
     return "" if values else "no readings"
 
 

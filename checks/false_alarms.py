@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from checks.effects import log_differences, metric_named
-from checks.gate import Key, PairedReadings, judge_suite, suite_pair_limit
+from checks.gate import Key, PairedReadings, judge_look_by_look, suite_pair_limit
 from checks.policy import Policy
 from checks.prior import VariancePrior
 from redline.metrics import Better
-from redline.model import Comparison, Finding
+from redline.model import Finding
 
 CONFIDENCE = 0.95
 BLOCK_PAIRS = 2  # successive pairs are drawn together, so that some of what they share stays
@@ -98,21 +98,8 @@ def judged_again(recorded: AARound, policy: Policy) -> Finding | None:
     The gate as it runs: look by look, primaries frozen at their first conclusive look. Pairs beyond the
     policy's limit are not looked at.
     """
-    keys = [item.key for item in recorded.pairs]
-    limit = suite_pair_limit(keys, recorded.priors, policy)
-    frozen: Mapping[Key, Comparison] = {}
-    for count in policy.looks(limit):
-        if count > recorded.pair_count:
-            return None
-        cut = [
-            PairedReadings(item.scenario, item.metric, item.baseline[:count], item.candidate[:count])
-            for item in recorded.pairs
-        ]
-        state = judge_suite(cut, recorded.priors, policy, frozen)
-        frozen = state.frozen
-        if state.finished:
-            return state.finding
-    raise AssertionError("a suite is finished at its last look")
+    state = judge_look_by_look(recorded.pairs, recorded.priors, policy)
+    return state.finding if state is not None else None
 
 
 def count_alarms(rounds: Sequence[AARound], policy: Policy) -> Counted:
@@ -224,16 +211,9 @@ def _one_suite(
         PairedReadings(scenario, metric, (1.0,) * limit, _candidate(metric, row[:limit]))
         for (scenario, metric), row in zip(keys, differences, strict=True)
     )
-    frozen: Mapping[Key, Comparison] = {}
-    for count in policy.looks(limit):
-        cut = [
-            PairedReadings(each.scenario, each.metric, each.baseline[:count], each.candidate[:count]) for each in pairs
-        ]
-        state = judge_suite(cut, priors, policy, frozen)
-        frozen = state.frozen
-        if state.finished:
-            return state.finding, state.pair_count
-    raise AssertionError("a suite is finished at its last look")
+    state = judge_look_by_look(pairs, priors, policy)
+    assert state is not None  # there are as many pairs as the suite may take
+    return state.finding, state.pair_count
 
 
 def _candidate(metric: str, logs: NDArray[np.float64]) -> tuple[float, ...]:

@@ -65,6 +65,10 @@ class PairedReadings:
         """Pairs begun: the longer arm."""
         return max(len(self.baseline), len(self.candidate))
 
+    def first(self, count: int) -> PairedReadings:
+        """The first `count` pairs alone."""
+        return replace(self, baseline=self.baseline[:count], candidate=self.candidate[:count])
+
 
 @dataclass(frozen=True, slots=True)
 class SuiteState:
@@ -164,7 +168,7 @@ def judge_suite(
         raise ValueError("a (scenario, metric) is given twice")
     primary_keys = policy.primaries(keys)
     limit = suite_pair_limit(keys, priors, policy)
-    count = max(item.pair_count for item in pairs)
+    count = max(item.pair_count for item in pairs if item.key in primary_keys)
     if count > limit:
         raise ValueError(f"{count} pairs, but this suite was planned for at most {limit}")
     looks = policy.looks(limit)
@@ -200,6 +204,25 @@ def judge_suite(
     finding = _suite_finding([comparison.finding for comparison in primaries])
     finished = finding is not Finding.INCONCLUSIVE or count == limit
     return SuiteState(finding, finished, count, limit, (*primaries, *described), decided)
+
+
+def judge_look_by_look(
+    pairs: Sequence[PairedReadings], priors: Mapping[Key, VariancePrior], policy: Policy
+) -> SuiteState | None:
+    """A suite whose pairs are all there, judged as the gate would have: after every look, until it is finished.
+
+    None where the pairs end before that; pairs beyond the suite's limit are not looked at. Raises as `judge_suite`.
+    """
+    limit = suite_pair_limit([item.key for item in pairs], priors, policy)
+    frozen: Mapping[Key, Comparison] = {}
+    for count in policy.looks(limit):
+        if count > min(item.pair_count for item in pairs):
+            return None
+        state = judge_suite([item.first(count) for item in pairs], priors, policy, frozen)
+        if state.finished:
+            return state
+        frozen = state.frozen
+    return None
 
 
 def _multiplier(pairs: Sequence[PairedReadings], priors: Mapping[Key, VariancePrior]) -> float:
@@ -321,6 +344,8 @@ def _problem(pairs: PairedReadings, pair_count: int) -> str:
     problem = pairing_problem(pairs.baseline, pairs.candidate)
     if not problem and len(pairs.baseline) != pair_count:
         problem = f"readings of {pair_count - len(pairs.baseline)} of {pair_count} pairs are missing"
+        if len(pairs.baseline) > pair_count:
+            problem = f"readings of {len(pairs.baseline)} pairs where the primaries have {pair_count}"
     return problem
 
 

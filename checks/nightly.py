@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from checks.policy import NightlyPolicy
 from checks.prior import NO_PRIOR, VariancePrior
-from checks.step_detection import Step, find_step
+from checks.step_detection import Step, find_step, median_of
 from redline.model import Finding, LevelChange, LevelKind
 
 IMPROVED_NIGHTS_MIN = 3
@@ -83,17 +83,20 @@ def suspect(
     margin_log: float,
     release: Sequence[int] = (),
     prior: VariancePrior = NO_PRIOR,
+    open_since: int | None = None,
 ) -> Suspicion | None:
     """What is wrong with tonight, the last of the readings (oriented logs, one per night that has one), or None.
 
     `changes`: the level changes on record, with indices of these readings; `release`: indices of the nights that
     measured the release; `margin_log`: the confirmation's margin, half of which a drift has to reach.
+    `open_since`: the first night of a suspicion that no gate has settled yet: no good night comes after it.
     A step comes before a drift: it names a night. Raises ValueError for a reading that is not finite.
     """
     step = find_step(levelled(readings, changes).tolist(), policy, prior)
     if step is not None:
         kind = SuspicionKind.TONIGHT if step.tonight_alone else SuspicionKind.STEP
-        return Suspicion(kind, step.first_bad, step.could_be, min(step.could_be) - 1, step.size, step.z)
+        earliest = min(step.could_be) if open_since is None else min((*step.could_be, max(open_since, 1)))
+        return Suspicion(kind, step.first_bad, step.could_be, earliest - 1, step.size, step.z)
     return _drift(readings, changes, policy, margin_log, release)
 
 
@@ -172,7 +175,7 @@ def _drift(
     settled = [change for change in changes if change.kind is LevelKind.ENVIRONMENT]
     values = levelled(readings, settled)
     old, new = values[before], values[first:]
-    size = float(np.median(new) - np.median(old))
+    size = median_of(new) - median_of(old)
     df = len(old) + len(new) - 2.0
     spread = float(((old - old.mean()) ** 2).sum() + ((new - new.mean()) ** 2).sum())
     standard_error = math.sqrt(spread / df * (1 / len(old) + 1 / len(new)))

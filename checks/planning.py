@@ -14,13 +14,13 @@ import numpy as np
 
 from checks.boundaries import critical_value
 from checks.effects import log_from_share, metric_named, share_from_log
-from checks.gate import Key, PairedReadings, judge_suite, suite_pair_limit
+from checks.gate import Key, PairedReadings, judge_look_by_look, suite_pair_limit
 from checks.policy import Policy
 from checks.power import RESOLUTION, detectable_log
 from checks.prior import NO_PRIOR, VariancePrior
 from checks.simulation import Rates
 from redline.metrics import Better
-from redline.model import Comparison, Finding, require
+from redline.model import Finding, require
 
 EFFECT_MAX = 0.95  # a throughput cannot be 100 % worse
 
@@ -157,7 +157,7 @@ def expected_pairs(
     pair_counts: list[int] = []
     for _ in range(suite_count):
         readings = {key: _arms(key[1], variances[key], effects.get(key, 0.0), limit, generator) for key in primaries}
-        finding, pair_count = _judged(readings, priors, policy, limit)
+        finding, pair_count = _judged(readings, priors, policy)
         findings.append(finding)
         pair_counts.append(pair_count)
     return Rates(
@@ -172,17 +172,11 @@ def _judged(
     readings: Mapping[Key, tuple[tuple[float, ...], tuple[float, ...]]],
     priors: Mapping[Key, VariancePrior],
     policy: Policy,
-    limit: int,
 ) -> tuple[Finding, int]:
     """(finding, pairs) of one suite, looked at as the gate would."""
-    frozen: Mapping[Key, Comparison] = {}
-    for count in policy.looks(limit):
-        pairs = [PairedReadings(*key, before[:count], after[:count]) for key, (before, after) in readings.items()]
-        state = judge_suite(pairs, priors, policy, frozen)
-        frozen = state.frozen
-        if state.finished:
-            return state.finding, state.pair_count
-    raise AssertionError("a suite is finished at its last look")
+    state = judge_look_by_look([PairedReadings(*key, *arms) for key, arms in readings.items()], priors, policy)
+    assert state is not None  # there are as many pairs as the suite may take
+    return state.finding, state.pair_count
 
 
 def _arms(

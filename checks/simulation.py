@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checks.effects import log_from_share, metric_named
-from checks.gate import Key, PairedReadings, judge_suite, suite_pair_limit
+from checks.gate import Key, PairedReadings, judge_look_by_look, suite_pair_limit
 from checks.policy import Policy
 from checks.prior import NO_PRIOR, VariancePrior, fit_prior
 from checks.stored import compare_stored
@@ -126,14 +126,10 @@ def _one_suite(world: World, policy: Policy, generator: np.random.Generator) -> 
         arms = _trials(world.noise, cv * world.day_scale, limit, generator)
         baseline[key] = _values(key[1], arms[0])
         candidate[key] = _values(key[1], arms[1] + _shift(key[1], effect))
-    frozen: Mapping[Key, Comparison] = {}
-    for count in policy.looks(limit):
-        pairs = [PairedReadings(*key, baseline[key][:count], candidate[key][:count]) for key in world.keys]
-        state = judge_suite(pairs, priors, policy, frozen)
-        frozen = state.frozen
-        if state.finished:
-            return state.finding, state.pair_count
-    raise AssertionError("a suite is finished at its last look")
+    pairs = [PairedReadings(*key, baseline[key], candidate[key]) for key in world.keys]
+    state = judge_look_by_look(pairs, priors, policy)
+    assert state is not None  # there are as many pairs as the suite may take
+    return state.finding, state.pair_count
 
 
 def _prior(world: World, cv: float, generator: np.random.Generator) -> VariancePrior:

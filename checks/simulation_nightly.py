@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from checks.effects import log_from_share
-from checks.gate import PairedReadings, judge_suite, suite_pair_limit
+from checks.gate import PairedReadings, judge_look_by_look, suite_pair_limit
 from checks.nightly import Outcome, Suspicion, better, settle, suspect
 from checks.policy import Policy
 from checks.prior import VariancePrior
 from redline.metrics import CATALOGUE
-from redline.model import Comparison, Finding, LevelChange
+from redline.model import Finding, LevelChange
 
 METRIC = "tpot_s_median"
 KEY = ("server", METRIC)
@@ -127,13 +127,16 @@ def _one_history(world: NightWorld, policy: Policy, generator: np.random.Generat
     margin_log = math.log1p(confirmation.of(METRIC).margin)
     release = range(policy.nightly.drift_nights)
     changes: list[LevelChange] = []
-    history = _History()
+    history, open_since = _History(), None
     for tonight in range(world.nights):
         seen = readings[: tonight + 1]
         worse = build[tonight] > build[0]
         history.quiet_nights += not worse
-        suspicion = suspect(seen, changes, policy.nightly, margin_log=margin_log, release=release, prior=prior)
+        suspicion = suspect(
+            seen, changes, policy.nightly, margin_log=margin_log, release=release, prior=prior, open_since=open_since
+        )
         if suspicion is None:
+            open_since = None
             change = better(seen, changes, policy.nightly, prior)
             changes += [change] if change else []
             continue
@@ -141,6 +144,7 @@ def _one_history(world: NightWorld, policy: Policy, generator: np.random.Generat
         finding, high_log = _confirm(effect, world.cv, confirmation, generator)
         outcome, change = settle(suspicion, finding, high_log, tonight)
         changes += [change] if change else []
+        open_since = min(suspicion.first_bad, open_since or tonight) if outcome is Outcome.OPEN else None
         history.idle_suspicions += not worse
         history.environment |= outcome is Outcome.ENVIRONMENT
         if outcome is not Outcome.REGRESSED:
@@ -191,14 +195,10 @@ def _confirm(effect: float, cv: float, policy: Policy, generator: np.random.Gene
     prior = VariancePrior(PRIOR_DF * 0.75, 2 * cv**2)
     limit = suite_pair_limit([KEY], {KEY: prior}, policy)
     before, after = np.exp(cv * generator.standard_normal((2, limit)))
-    frozen: Mapping[tuple[str, str], Comparison] = {}
-    for count in policy.looks(limit):
-        pairs = PairedReadings(*KEY, _tuple(before[:count]), _tuple(after[:count] * math.exp(effect)))
-        state = judge_suite([pairs], {KEY: prior}, policy, frozen)
-        if state.finished:
-            return state.finding, log_from_share(state.comparisons[0].effect_high, CATALOGUE[METRIC].better)
-        frozen = state.frozen
-    raise AssertionError("a suite is finished at its last look")
+    pairs = PairedReadings(*KEY, _tuple(before), _tuple(after * math.exp(effect)))
+    state = judge_look_by_look([pairs], {KEY: prior}, policy)
+    assert state is not None  # there are as many pairs as the suite may take
+    return state.finding, log_from_share(state.comparisons[0].effect_high, CATALOGUE[METRIC].better)
 
 
 def _tuple(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, ...]:

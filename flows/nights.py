@@ -101,7 +101,25 @@ def suspicion_of(series: Series, policy: Policy, release_pin_id: str | None) -> 
         policy.nightly,
         margin_log=log_from_share(margin, metric.better),
         release=release,
+        open_since=_open_since(series),
     )
+
+
+def _open_since(series: Series) -> int | None:
+    """The first bad night of the suspicion that last night left open, back through every night that left it open."""
+    run_ids = [night.run_id for night in series.nights]
+    first: int | None = None
+    for night in reversed(series.nights[:-1]):
+        named = [
+            each.first_run_id
+            for each in night.findings
+            if each.kind == Outcome.OPEN.value and (each.scenario, each.metric) == series.key
+        ]
+        if not named:
+            return first
+        index = min(bisect.bisect_left(run_ids, named[0]), series.tonight)
+        first = index if first is None else min(first, index)
+    return first
 
 
 def improvement_of(series: Series, policy: Policy) -> tuple[NightFinding, NightChange] | None:
@@ -130,7 +148,7 @@ def answered(series: Series, suspicion: Suspicion, comparison: Comparison | None
     outcome, change = settle(suspicion, finding, high_log, series.tonight)
     good, bad = series.nights[suspicion.last_good], series.nights[suspicion.first_bad]
     words = " ".join((_seen(series, suspicion), _explained(outcome, good, bad, comparison, problem)))
-    said = NightFinding(outcome.value, *series.key, words, good.sut_label, bad.sut_label)
+    said = NightFinding(outcome.value, *series.key, words, good.sut_label, bad.sut_label, bad.run_id)
     return Answered(outcome, said, _on_record(series, change) if change else None)
 
 

@@ -24,6 +24,7 @@ from reports.replay import ReplayPage, ReplayTable
 JSON_SCHEMA = 1
 MISSING = "missing"
 _SEEN_SHARES = (0.5, 0.9)
+_TOO_SHORT = "nothing was judged: no series has enough nights"
 _SUMMARY_HEAD = (
     "runner",
     "scenario",
@@ -103,7 +104,7 @@ def of_nights(
     said += [(each.first, each.runner, each.scenario, _leg(each), MISSING, gap_words(each)) for each in gaps]
     page = ReplayPage(
         title=f"{judged.file}, replayed as the nightly",
-        answer=_nights_answer(findings, open_, gaps),
+        answer=_nights_answer(findings, open_, gaps) if any(each.nights_judged for each in summaries) else _TOO_SHORT,
         facts=(*_facts(judged), *_night_facts(judged, summaries)),
         said=ReplayTable(
             "What the nightly would have said",
@@ -280,7 +281,10 @@ def _facts(judged: Judged) -> tuple[str, ...]:
 def _notes(judged: Judged) -> tuple[str, ...]:
     """What a reader must know before believing it."""
     past = judged.past
-    notes = [f"{metric} is left out: {why}" for metric, why in sorted(past.left_out.items())]
+    reasons: dict[str, list[str]] = {}
+    for metric, why in sorted(past.left_out.items()):
+        reasons.setdefault(why, []).append(metric)
+    notes = [f"left out: {', '.join(metrics)} ({why})" for why, metrics in reasons.items()]
     if past.dropped_count:
         notes.append(f"{_count(past.dropped_count, 'first repeat')} dropped as warm-up")
     several = {

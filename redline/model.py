@@ -886,7 +886,8 @@ class NightChange:
 class NightFinding:
     """One thing a night had to say. `kind`: an outcome of `checks.nightly`, or `missing`, `improvement`, `accuracy`.
 
-    `build_good`, `build_bad`: labels of the last good and the first bad build, where it names them.
+    `build_good`, `build_bad`: labels of the last good and the first bad build, `first_run_id`: the first bad night,
+    where it names them.
     """
 
     kind: str
@@ -895,6 +896,7 @@ class NightFinding:
     text: str
     build_good: str = ""
     build_bad: str = ""
+    first_run_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
