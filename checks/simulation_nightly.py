@@ -120,8 +120,8 @@ def simulate_nightly(world: NightWorld, policy: Policy, *, seed: int, series_cou
 
 
 def _one_history(world: NightWorld, policy: Policy, generator: np.random.Generator) -> _History:
-    build, surroundings = _truths(world)
-    readings = (_noise(world, generator) + build + surroundings).tolist()
+    build, surroundings = truths(world)
+    readings = (night_noise(world, generator) + build + surroundings).tolist()
     prior = VariancePrior(PRIOR_DF, world.cv**2) if world.with_prior else VariancePrior(0.0, 0.0)
     confirmation = policy.for_confirmation()
     margin_log = math.log1p(confirmation.of(METRIC).margin)
@@ -156,7 +156,7 @@ def _one_history(world: NightWorld, policy: Policy, generator: np.random.Generat
     return history
 
 
-def _truths(world: NightWorld) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def truths(world: NightWorld) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(what the build costs, what the surroundings cost) per night, oriented logs."""
     build, surroundings = np.zeros(world.nights), np.zeros(world.nights)
     effect = math.log1p(world.effect)
@@ -175,7 +175,8 @@ def _truths(world: NightWorld) -> tuple[NDArray[np.float64], NDArray[np.float64]
     return build, surroundings
 
 
-def _noise(world: NightWorld, generator: np.random.Generator) -> NDArray[np.float64]:
+def night_noise(world: NightWorld, generator: np.random.Generator) -> NDArray[np.float64]:
+    """One history's scatter, shape (nights,), oriented logs of the stated CV."""
     match world.noise:
         case NightNoise.NORMAL:
             return world.cv * generator.standard_normal(world.nights)
