@@ -33,7 +33,7 @@ def _quiet_rows(cpu: Policy, gpu: Policy) -> tuple[Row, ...]:
         row("quiet", NightWorld(0.01)),
         row("quiet, t3", NightWorld(0.01, noise=NightNoise.T3)),
         row("quiet, autocorrelated .5", NightWorld(0.01, noise=NightNoise.AR)),
-        row("quiet, variance not known beforehand", NightWorld(0.01, with_prior=False)),
+        row("quiet, variance known beforehand", NightWorld(0.01, with_prior=True)),
         row("environment 5 % slower from night 41 on", NightWorld(0.01, Truth.ENVIRONMENT, 0.05)),
         row("one lone night 15 % slower", NightWorld(0.01, Truth.ODD_NIGHT, LONE_NIGHT)),
         Row(

@@ -23,6 +23,7 @@ from checks.variance_components import Component, chi_square_quantile, nested_co
 from redline.metrics import Metric
 
 VARIANCE_CONFIDENCE = 0.80  # one-sided: the noise is at most this bound in four of five such series
+REFUTED_ALPHA = 0.01  # over the primaries: what refutes a margin is the lower bound of the noise, not its estimate
 NARROWER = 2 / 3  # a margin that could be this much narrower is worth a word
 TWO_GROUPS_FALSE = 0.02  # what `checks.bimodality` is made for
 GROUPS_ALPHA = 0.05
@@ -124,7 +125,7 @@ def metric_health(
     differences = [candidate - baseline for baseline, candidate in arms]
     levels = [(baseline + candidate) / 2 for baseline, candidate in arms]
     spread = _spread(arms)
-    estimated, supported = _margins(spread, metric, policy)
+    refuted, estimated, supported = _margins(spread, metric, policy, REFUTED_ALPHA / policy.primary_count)
     samples = _samples([(each, pair) for (each, _), pair in zip(found, arms, strict=True)])
     gap_min = abs(log_from_share(entry.margin, metric.better)) / 2
     groups = sum(two_groups(values, gap_min) for values in samples)
@@ -134,7 +135,7 @@ def metric_health(
         metric=key[1],
         primary=primary,
         margin=entry.margin,
-        answer=_answer(entry.margin, estimated, supported),
+        answer=_answer(entry.margin, refuted, supported),
         margin_estimated=estimated,
         margin_supported=supported,
         round_count=sum(len(pair[0]) >= 2 for pair in arms),
@@ -193,22 +194,29 @@ def _spread(rounds: Sequence[NDArray[np.float64]]) -> _Spread:
     )
 
 
-def _margins(spread: _Spread, metric: Metric, policy: Policy) -> tuple[float | None, float | None]:
-    """(estimated, supported): the smallest margins that this noise resolves in the policy's pairs, as shares."""
+def _margins(
+    spread: _Spread, metric: Metric, policy: Policy, alpha: float
+) -> tuple[float | None, float | None, float | None]:
+    """The smallest margins that this noise resolves in the policy's pairs, as shares, from three variances.
+
+    (from its lower bound at `alpha`, as estimated, from its upper bound): None without any spread.
+    """
     if spread.difference is None:
-        return None, None
-    variances = (spread.difference, variance_high(spread.difference, spread.df))
+        return None, None, None
+    low = spread.difference * spread.df / chi_square_quantile(spread.df, 1 - alpha)
+    variances = (low, spread.difference, variance_high(spread.difference, spread.df))
     logs = [min(detectable_log(variance, policy.pair_count_max), LOG_MAX) for variance in variances]
-    estimated, supported = (share_from_log(each, metric.better) for each in logs)
-    return estimated, supported
+    refuted, estimated, supported = (share_from_log(each, metric.better) for each in logs)
+    return refuted, estimated, supported
 
 
-def _answer(margin: float, estimated: float | None, supported: float | None) -> Margin:
-    if estimated is None or supported is None:
+def _answer(margin: float, refuted: float | None, supported: float | None) -> Margin:
+    """`refuted`: the narrowest margin that this noise may still resolve, `supported`: one that it does resolve."""
+    if refuted is None or supported is None:
         return Margin.UNKNOWN
     if supported <= margin:
         return Margin.NARROWER if supported <= margin * NARROWER else Margin.SUPPORTED
-    return Margin.NOT_SUPPORTED if estimated > margin else Margin.OPEN
+    return Margin.NOT_SUPPORTED if refuted > margin else Margin.OPEN
 
 
 def _samples(rounds: Sequence[tuple[AARound, NDArray[np.float64]]]) -> list[list[float]]:

@@ -23,13 +23,22 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from checks.effects import log_from_share
 from checks.policy import NightlyPolicy
 from checks.prior import NO_PRIOR, VariancePrior
 from checks.step_detection import Step, find_step, median_of
-from redline.model import Finding, LevelChange, LevelKind
+from redline.metrics import CATALOGUE
+from redline.model import Comparison, Finding, LevelChange, LevelKind
 
 IMPROVED_NIGHTS_MIN = 3
 """A better level counts from its third night: nothing hangs on being quick about it."""
+
+GIVEN_BACK_MAX = 1.5
+"""A step towards better of up to so many times what the environment had taken is the environment's return."""
+
+
+MARKS = frozenset({LevelKind.DRIFT, LevelKind.LOOKED_INTO})
+"""Kinds that move no level."""
 
 
 class SuspicionKind(enum.StrEnum):
@@ -70,7 +79,7 @@ def levelled(readings: Sequence[float], changes: Sequence[LevelChange]) -> NDArr
     """The readings (oriented logs) with every recorded change of level taken out: one level throughout."""
     values = np.array(readings, dtype=np.float64)
     for change in changes:
-        if change.kind is not LevelKind.DRIFT:
+        if change.kind not in MARKS:
             values[change.first :] -= change.size
     return values
 
@@ -100,14 +109,20 @@ def suspect(
     return _drift(readings, changes, policy, margin_log, release)
 
 
+def build_log(comparison: Comparison) -> tuple[float, float]:
+    """What a gate found the build to cost on one metric: estimate and upper bound, oriented logs."""
+    metric_better = CATALOGUE[comparison.metric].better
+    return log_from_share(comparison.effect, metric_better), log_from_share(comparison.effect_high, metric_better)
+
+
 def settle(
-    suspicion: Suspicion, confirmation: Finding | None, high_log: float, tonight: int
+    suspicion: Suspicion, confirmation: Finding | None, build_log: tuple[float, float], tonight: int
 ) -> tuple[Outcome, LevelChange | None]:
     """(outcome, the level change to put on record, if any) of a suspicion about the reading `tonight`.
 
-    `confirmation`: the gate's finding on the suspected metric, `high_log` its upper bound (oriented log); None where
-    no gate could be run (nothing moves, the suspicion stays open and comes back with the next night). An undecided
-    or invalid gate leaves it open too.
+    `confirmation`: the gate's finding on the suspected metric, `build_log`: what it found the build to cost (oriented
+    log: estimate, upper bound); None where no gate could be run (nothing moves, the suspicion stays open and comes
+    back with the next night). An undecided or invalid gate leaves it open too.
     """
     drift = suspicion.kind is SuspicionKind.DRIFT
     match confirmation:
@@ -117,11 +132,20 @@ def settle(
         case Finding.NO_WORSE | Finding.IMPROVED:
             if suspicion.first_bad == tonight and not drift:
                 return Outcome.ODD_NIGHT, None
-            outcome = Outcome.ENVIRONMENT if high_log < suspicion.size else Outcome.UNEXPLAINED
-            kind = LevelKind.DRIFT if drift else LevelKind(outcome.value)
-            return outcome, LevelChange(kind, suspicion.first_bad, suspicion.size)
+            return _not_the_build(suspicion, build_log)
         case _:
             return Outcome.OPEN, None
+
+
+def _not_the_build(suspicion: Suspicion, build_log: tuple[float, float]) -> tuple[Outcome, LevelChange]:
+    """The environment's, but for what the build was found to cost; unexplained if the build may cost as much."""
+    estimate, high = build_log
+    shown = high < suspicion.size
+    outcome = Outcome.ENVIRONMENT if shown else Outcome.UNEXPLAINED
+    if suspicion.kind is SuspicionKind.DRIFT:
+        return outcome, LevelChange(LevelKind.LOOKED_INTO, suspicion.first_bad, suspicion.size)
+    excused = suspicion.size - min(max(estimate, 0.0), suspicion.size) if shown else 0.0
+    return outcome, LevelChange(LevelKind(outcome.value), suspicion.first_bad, suspicion.size, excused)
 
 
 def better(
@@ -130,23 +154,39 @@ def better(
     policy: NightlyPolicy,
     prior: VariancePrior = NO_PRIOR,
 ) -> LevelChange | None:
-    """The step towards better that has lasted, to put on record: else its end would not be seen as worse."""
+    """The step towards better that has lasted, to put on record: else its end would not be seen as worse.
+
+    What the environment had taken it gives back first: only what is left of the step is an improvement.
+    """
     step: Step | None = find_step((-levelled(readings, changes)).tolist(), policy, prior)
     if step is None or step.tonight_alone or len(readings) - step.first_bad < IMPROVED_NIGHTS_MIN:
         return None
-    return LevelChange(LevelKind.IMPROVEMENT, step.first_bad, -step.size)
+    taken = max(sum(change.excused for change in changes), 0.0)
+    given_back = step.size if step.size <= taken * GIVEN_BACK_MAX else taken
+    kind = LevelKind.ENVIRONMENT if given_back == step.size else LevelKind.IMPROVEMENT
+    return LevelChange(kind, step.first_bad, -step.size, -given_back)
 
 
-def owed(changes: Sequence[LevelChange]) -> float:
-    """How much worse (oriented log) the level is than accepted: confirmed regressions less improvements since."""
+def owed(changes: Sequence[LevelChange], since: int = 0) -> float:
+    """How much worse (oriented log) the level is than accepted: confirmed regressions less improvements since.
+
+    Changes before the reading `since` are left out: the release was measured after them.
+    """
     total = 0.0
     for change in changes:
-        if change.kind is LevelKind.REGRESSION:
-            total += change.size
-        elif change.kind is LevelKind.IMPROVEMENT:
-            total = max(0.0, total + change.size)
-        elif change.kind is LevelKind.ACCEPTED:
-            total = 0.0
+        if change.first < since:
+            continue
+        match change.kind:
+            case LevelKind.REGRESSION:
+                total += change.size
+            case LevelKind.DRIFT:
+                total = max(total, change.size)
+            case LevelKind.IMPROVEMENT:
+                total = max(0.0, total + change.size - change.excused)
+            case LevelKind.ACCEPTED:
+                total = 0.0
+            case LevelKind.ENVIRONMENT | LevelKind.UNEXPLAINED | LevelKind.LOOKED_INTO:
+                pass
     return total
 
 
@@ -157,7 +197,7 @@ def _drift(
     margin_log: float,
     release: Sequence[int],
 ) -> Suspicion | None:
-    """A slow loss: the last nights against the release's, with only the environment's steps taken out.
+    """A slow loss: the last nights against the release's, with only what is shown to be the environment's taken out.
 
     Suspected again only when it has grown by another half margin since it was last looked into. Once a level was
     accepted, the nights from there on stand for the release.
@@ -172,14 +212,16 @@ def _drift(
     before = [index for index in release if index < first]
     if first < policy.nights_min or len(before) < 2:
         return None
-    settled = [change for change in changes if change.kind is LevelKind.ENVIRONMENT]
-    values = levelled(readings, settled)
+    changes = [change for change in changes if change.first >= before[0]]
+    values = np.array(readings, dtype=np.float64)
+    for change in changes:
+        values[change.first :] -= change.excused
     old, new = values[before], values[first:]
     size = median_of(new) - median_of(old)
     df = len(old) + len(new) - 2.0
     spread = float(((old - old.mean()) ** 2).sum() + ((new - new.mean()) ** 2).sum())
     standard_error = math.sqrt(spread / df * (1 / len(old) + 1 / len(new)))
-    known = max((change.size for change in changes if change.kind is LevelKind.DRIFT), default=0.0)
+    known = max((change.size for change in changes if change.kind in MARKS), default=0.0)
     known = max(known, owed(changes))
     if size - known < margin_log / 2 or size - known <= policy.z_step * standard_error:
         return None

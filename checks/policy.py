@@ -141,6 +141,11 @@ class Policy:
         require(3 <= self.pair_count_min <= self.pair_count_max, "pair_count_min must be in [3, pair_count_max]")
         require(self.pair_count_max <= 100, "pair_count_max must be at most 100")
 
+    @property
+    def primary_count(self) -> int:
+        """How many metrics can block."""
+        return sum(item.primary for item in self.metrics)
+
     def of(self, metric: str) -> MetricPolicy:
         """The entry of a metric. Raises ValueError if the policy has none."""
         for item in self.metrics:

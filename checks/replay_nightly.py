@@ -15,11 +15,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from checks.effects import log_from_share, metric_named, share_from_log
-from checks.nightly import Outcome, Suspicion, SuspicionKind, better, settle, suspect
+from checks.nightly import Outcome, Suspicion, SuspicionKind, better, build_log, settle, suspect
 from checks.policy import PRIMARY_COUNT_MAX, Policy
 from checks.replay import BuildNight, Night, Recording, Series
 from checks.replay_gate import Pairing, PastRounds, judge_recorded, paired
 from redline.model import Comparison, Finding, LevelChange, LevelKind
+
+NOTHING_KNOWN = (math.inf, math.inf)
+"""What the build may cost where no gate was recorded."""
 
 
 class Said(enum.StrEnum):
@@ -316,11 +319,10 @@ def _judge(suite: Sequence[_Gate], confirmation: Policy, past: PastRounds) -> li
 def _with_gate(gate: _Gate, comparison: Comparison | None) -> list[NightFinding]:
     """What is said after a recorded gate; nothing of a case that still waits, if the gate does not decide."""
     case, walk = gate.case, gate.case.walk
-    better_is = metric_named(walk.series.metric).better
-    high_log, verdict = math.nan, None
+    cost, verdict = NOTHING_KNOWN, None
     if comparison is not None and comparison.finding is not Finding.INVALID:
-        verdict, high_log = comparison.finding, log_from_share(comparison.effect_high, better_is)
-    outcome, change = settle(case.suspicion, verdict, high_log, case.tonight)
+        verdict, cost = comparison.finding, build_log(comparison)
+    outcome, change = settle(case.suspicion, verdict, cost, case.tonight)
     if outcome is Outcome.OPEN:
         walk.undecided.add(gate.pairing)
     if case.position is not None:
@@ -342,8 +344,8 @@ def _without_gate(case: _Case) -> NightFinding:
     """What is said where nothing was recorded that could confirm: the level moves from the second night on."""
     walk = case.walk
     # As if a gate had found the build no worse: with certainty for one build, without any for two.
-    high_log = -math.inf if case.same_build else math.inf
-    outcome, change = settle(case.suspicion, Finding.NO_WORSE, high_log, case.tonight)
+    cost = (0.0, 0.0) if case.same_build else NOTHING_KNOWN
+    outcome, change = settle(case.suspicion, Finding.NO_WORSE, cost, case.tonight)
     if change is not None:
         walk.changes.append(change)
         if not case.same_build:

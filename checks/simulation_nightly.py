@@ -14,12 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from checks.effects import log_from_share
 from checks.gate import PairedReadings, judge_look_by_look, suite_pair_limit
-from checks.nightly import Outcome, Suspicion, better, settle, suspect
+from checks.nightly import Outcome, Suspicion, better, build_log, settle, suspect
 from checks.policy import Policy
 from checks.prior import VariancePrior
-from redline.metrics import CATALOGUE
 from redline.model import Finding, LevelChange
 
 METRIC = "tpot_s_median"
@@ -50,7 +48,7 @@ class NightWorld:
     """One kind of history: `nights` readings of CV `cv` each, worse by the share `effect` from `event_night` on.
 
     A CREEP adds `effect` over all nights after `event_night`, evenly, in the build. `with_prior`: the variance of a
-    night is known beforehand, as if from eleven nights.
+    night is known beforehand, as if from eleven nights, which the product's nightly does not assume.
     """
 
     cv: float
@@ -59,7 +57,7 @@ class NightWorld:
     nights: int = 100
     event_night: int = 40
     noise: NightNoise = NightNoise.NORMAL
-    with_prior: bool = True
+    with_prior: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +139,8 @@ def _one_history(world: NightWorld, policy: Policy, generator: np.random.Generat
             changes += [change] if change else []
             continue
         effect = float(build[tonight] - build[suspicion.last_good])
-        finding, high_log = _confirm(effect, world.cv, confirmation, generator)
-        outcome, change = settle(suspicion, finding, high_log, tonight)
+        finding, cost = _confirm(effect, world.cv, confirmation, generator)
+        outcome, change = settle(suspicion, finding, cost, tonight)
         changes += [change] if change else []
         open_since = min(suspicion.first_bad, open_since or tonight) if outcome is Outcome.OPEN else None
         history.idle_suspicions += not worse
@@ -191,15 +189,17 @@ def night_noise(world: NightWorld, generator: np.random.Generator) -> NDArray[np
             return world.cv * values
 
 
-def _confirm(effect: float, cv: float, policy: Policy, generator: np.random.Generator) -> tuple[Finding, float]:
-    """The gate's finding and upper bound on simulated pairs of the two builds, its prior learned from past rounds."""
+def _confirm(
+    effect: float, cv: float, policy: Policy, generator: np.random.Generator
+) -> tuple[Finding, tuple[float, float]]:
+    """The gate's finding, estimate and upper bound on simulated pairs, its prior learned from past rounds."""
     prior = VariancePrior(PRIOR_DF * 0.75, 2 * cv**2)
     limit = suite_pair_limit([KEY], {KEY: prior}, policy)
     before, after = np.exp(cv * generator.standard_normal((2, limit)))
     pairs = PairedReadings(*KEY, _tuple(before), _tuple(after * math.exp(effect)))
     state = judge_look_by_look([pairs], {KEY: prior}, policy)
     assert state is not None  # there are as many pairs as the suite may take
-    return state.finding, log_from_share(state.comparisons[0].effect_high, CATALOGUE[METRIC].better)
+    return state.finding, build_log(state.comparisons[0])
 
 
 def _tuple(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, ...]:

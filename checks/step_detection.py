@@ -21,6 +21,7 @@ from checks.prior import NO_PRIOR, VariancePrior
 
 CLIP_SCALES = 3.0
 SCALE_NIGHTS_MAX = 30
+FINEST_MIN = 1e-12  # closer readings (logs) are one number
 Z_MAX = 40.0
 T_MAX = 1e100  # of a rise without any spread
 COULD_BE_DROP = 6.0
@@ -58,12 +59,13 @@ def find_step(readings: Sequence[float], policy: NightlyPolicy, prior: VarianceP
     tonight = len(values) - 1
     if tonight < policy.nights_min:
         return None
-    median, clip = _scale(values[:-1], prior)
+    finest = _finest(values[:-1])
+    median, clip = _scale(values[:-1], prior, finest)
     clipped = np.clip(values - median, -clip, clip)
     splits = np.arange(max(policy.nights_min, tonight - policy.window_nights + 1), tonight + 1)
-    z = _z_of_splits(clipped, splits, prior)
+    z = _z_of_splits(clipped, splits, prior, finest)
     best = int(np.argmax(z))
-    z_alone = _z_alone(clipped[:tonight], float(values[tonight] - median), prior)
+    z_alone = _z_alone(clipped[:tonight], float(values[tonight] - median), prior, finest)
     stepped = bool(z[best] > policy.z_step)
     near = set(splits[z**2 >= z[best] ** 2 - COULD_BE_DROP].tolist()) if stepped else set()
     lasting = stepped and _lasts(values, int(splits[best]))
@@ -77,12 +79,22 @@ def find_step(readings: Sequence[float], policy: NightlyPolicy, prior: VarianceP
     return Step(first_bad, tuple(sorted(near)), size, float(z[best]), first_bad == tonight)
 
 
-def _scale(before: NDArray[np.float64], prior: VariancePrior) -> tuple[float, float]:
+def _scale(before: NDArray[np.float64], prior: VariancePrior, finest: float) -> tuple[float, float]:
     """(median, clip distance) of the nights before tonight: MAD and prior share the scale by their weight."""
     median = median_of(before)
     count = min(len(before), SCALE_NIGHTS_MAX)
-    mad_variance = (MAD_TO_SD * median_of(np.abs(before - median))) ** 2
+    mad_variance = max((MAD_TO_SD * median_of(np.abs(before - median))) ** 2, finest**2)
     return median, CLIP_SCALES * math.sqrt((prior.df * prior.variance + count * mad_variance) / (prior.df + count))
+
+
+def _finest(values: NDArray[np.float64]) -> float:
+    """Half the smallest step between two readings: rounded readings scatter by no less than they are rounded to.
+
+    0 where all readings are one number.
+    """
+    gaps = np.diff(np.sort(values))
+    gaps = gaps[gaps > FINEST_MIN]
+    return float(gaps.min()) / 2 if len(gaps) else 0.0
 
 
 def median_of(values: NDArray[np.float64]) -> float:
@@ -103,7 +115,9 @@ def _lasts(values: NDArray[np.float64], first_bad: int) -> bool:
     return float(np.median(values[first_bad:-1])) - before > (float(values[-1]) - before) / 2
 
 
-def _z_of_splits(clipped: NDArray[np.float64], splits: NDArray[np.int64], prior: VariancePrior) -> NDArray[np.float64]:
+def _z_of_splits(
+    clipped: NDArray[np.float64], splits: NDArray[np.int64], prior: VariancePrior, finest: float
+) -> NDArray[np.float64]:
     """z of "worse from this night on", shape (splits,), 0 where there is no spread to judge by."""
     count = len(clipped)
     sums, squares = np.cumsum(clipped), np.cumsum(clipped**2)
@@ -112,18 +126,18 @@ def _z_of_splits(clipped: NDArray[np.float64], splits: NDArray[np.int64], prior:
     spread_before = squares[splits - 1] - sum_before**2 / before
     spread_after = squares[-1] - squares[splits - 1] - sum_after**2 / after
     df = prior.df + count - 2.0
-    variance = (prior.df * prior.variance + np.maximum(spread_before + spread_after, 0.0)) / df
+    variance = np.maximum((prior.df * prior.variance + spread_before + spread_after) / df, finest**2)
     rise = sum_after / after - sum_before / before
     return _z_of_t(rise, np.sqrt(variance * (1 / before + 1 / after)), df)
 
 
-def _z_alone(clipped_before: NDArray[np.float64], tonight: float, prior: VariancePrior) -> float:
+def _z_alone(clipped_before: NDArray[np.float64], tonight: float, prior: VariancePrior, finest: float) -> float:
     """z of tonight's unclipped reading against the nights before it."""
     count = len(clipped_before)
     mean = float(clipped_before.sum()) / count
     df = prior.df + count - 1.0
     from_mean = clipped_before - mean
-    variance = (prior.df * prior.variance + float(from_mean @ from_mean)) / df
+    variance = max((prior.df * prior.variance + float(from_mean @ from_mean)) / df, finest**2)
     rise, standard_error = tonight - mean, math.sqrt(variance * (1 + 1 / count))
     if rise <= 0:
         return 0.0

@@ -101,7 +101,7 @@ class Deployments:
             try:
                 arms.append(self._setup(arm, build))
             except BuildError as error:
-                return Unmeasurable(build, error)
+                return None if self._again(pair, error.problem, 1) else Unmeasurable(build, error)
         plan = self._session.plan
         trials: list[Trial] = []
 

@@ -10,7 +10,6 @@ from prefect import flow
 from checks import accuracy, verdict
 from checks.gate import Key
 from checks.nightly import Outcome, Suspicion
-from checks.policy import Policy
 from flows import answer, judge, nights, steps
 from flows.accept import item_scores
 from flows.measure import ArmSetup
@@ -19,7 +18,7 @@ from flows.pairs import measure_pairs
 from flows.plan import Plan
 from flows.request import Judged, NightlyRequest, Session
 from redline.errors import RedlineError, StoreError
-from redline.metrics import reading_of
+from redline.metrics import CATALOGUE, reading_of
 from redline.model import (
     AccuracyComparison,
     Arm,
@@ -52,43 +51,71 @@ class _Suspected:
         return self.series.nights[self.suspicion.last_good]
 
 
+@dataclass(slots=True)
+class _Said:
+    """What a night has to say so far. `unjudged`: what there is no history to judge by."""
+
+    findings: list[NightFinding]
+    changes: list[NightChange]
+    unjudged: list[str]
+
+
 @flow(name="nightly", validate_parameters=False, persist_result=False)
 def nightly_flow(request: NightlyRequest, session: Session) -> Judged:
-    """Spec -> pin -> deployment -> trials -> store -> suspicions -> gate -> the night's record and verdict."""
+    """Spec -> pin -> deployment -> trials -> store -> suspicions -> gate -> the night's record and verdict.
+
+    The readings go on record before anything is confirmed: a night that is cut short is not lost.
+    """
     plan, narrator, seen = session.plan, session.narrator, session.seen
-    before = read_nights(plan.workspace.nights_dir, plan.runner_class.name)
-    tonight_setup = steps.measure_once(request.wanted, session)
-    tonight = _night(plan, tonight_setup.sut, seen.trials, request.date)
+    before = nights.whole(read_nights(plan.workspace.nights_dir, plan.runner_class.name))
+    nights.history_of(before, _night(plan, request, None, ()))  # refused before anything is measured
+    setup = steps.measure_once(request.wanted, session)
+    tonight = _night(plan, request, setup.sut, seen.trials)
     history = nights.history_of(before, tonight)
-    expected = plan.policy.primaries(judge.speed_keys(plan)) if judge.speed_keys(plan) else ()
-    findings = list(nights.gaps(history, tonight, expected))
-    changes: list[NightChange] = []
-    suspected: list[_Suspected] = []
-    long_enough = False
+    write_night(plan.workspace.nights_dir, tonight)
+    keys = judge.speed_keys(plan)
+    expected = plan.policy.primaries(keys) if keys else ()
+    said = _Said(list(nights.gaps(history, tonight, expected)), [], [])
+    suspected = _look(session, history, expected, said)
+    settled, comparisons = _confirm(session, suspected, setup)
+    answers = _answers(session, history, said)
+    said.findings += [each.finding for each in settled] + _accuracy_findings(answers)
+    said.changes += [each.change for each in settled if each.change is not None]
+    write_night(plan.workspace.nights_dir, nights.settled_half(tonight, said.findings, said.changes))
+    steps.ingest_trials(plan.workspace, narrator)
+    return _judged(session, settled, comparisons, answers, said)
+
+
+def _look(session: Session, history: Sequence[Night], expected: Sequence[Key], said: _Said) -> list[_Suspected]:
+    """The series that look worse tonight; what is better, still owed, or too young to judge is said."""
+    plan = session.plan
+    suspected = []
     for key in expected:
         series = nights.series_of(history, key, plan.scenario_hashes[key[0]])
-        if not series.nights or series.nights[-1].run_id != tonight.run_id:
+        if not series.nights or series.nights[-1].run_id != plan.run_id:
             continue
-        long_enough |= series.tonight >= plan.policy.nightly.nights_min
-        release = plan.workspace.baseline(plan.runner_class.name, key[0])
-        suspicion = nights.suspicion_of(series, plan.policy, release.pin_id if release else None)
+        label = f"{CATALOGUE[key[1]].label} in {key[0]}"
+        if series.tonight < plan.policy.nightly.nights_min:
+            said.unjudged.append(
+                f"{label} ({series.tonight} of {plan.policy.nightly.nights_min} nights before tonight)"
+            )
+            continue
+        baseline = plan.workspace.baseline(plan.runner_class.name, key[0])
+        release = baseline.pin_id if baseline is not None else None
+        debt = nights.still_owed(series, plan.policy, release)
+        said.findings += [debt] if debt is not None else []
+        suspicion = nights.suspicion_of(series, plan.policy, release)
         if suspicion is not None:
-            narrator.say(f"suspected: {key[1]} in {key[0]} (z = {suspicion.z:.1f})")
+            session.narrator.say(f"suspected: {label} (z = {suspicion.z:.1f})")
             suspected.append(_Suspected(series, suspicion))
         elif (improved := nights.improvement_of(series, plan.policy)) is not None:
-            findings.append(improved[0])
-            changes.append(improved[1])
-    settled, comparisons = _confirm(session, suspected, tonight_setup)
-    answers = _answers(session, history)
-    findings += [each.finding for each in settled] + _accuracy_findings(answers)
-    changes += [each.change for each in settled if each.change is not None]
-    write_night(plan.workspace.nights_dir, nights.with_findings(tonight, findings, changes))
-    steps.ingest_trials(plan.workspace, narrator)
-    return _judged(session, settled, comparisons, answers, findings, long_enough=long_enough or not expected)
+            said.findings.append(improved[0])
+            said.changes.append(improved[1])
+    return suspected
 
 
-def _night(plan: Plan, sut: SystemUnderTest, trials: Sequence[Trial], date: str) -> Night:
-    """Tonight before anything is found: its valid readings."""
+def _night(plan: Plan, request: NightlyRequest, sut: SystemUnderTest | None, trials: Sequence[Trial]) -> Night:
+    """Tonight before anything is found: its valid readings. Without a system under test: before it is resolved."""
     readings = [
         NightReading(trial.scenario, trial.scenario_hash, metric, reading.value)
         for trial in trials
@@ -97,15 +124,16 @@ def _night(plan: Plan, sut: SystemUnderTest, trials: Sequence[Trial], date: str)
         if scenario == trial.scenario and plan.policy.of(metric).primary
         if (reading := reading_of(trial, metric)) is not None
     ]
+    wanted = request.wanted
     return Night(
         schema=1,
         run_id=plan.run_id,
-        date=date,
+        date=request.date,
         runner_class=plan.runner_class.name,
-        series_id=nights.series_id_of(sut, plan.fingerprint.fingerprint_id),
-        sut_id=sut.sut_id,
-        sut_label=sut.label,
-        pin_id=sut.pin.pin_id,
+        series_id=nights.series_id_of(wanted.extra_args, wanted.models, plan.fingerprint.fingerprint_id),
+        sut_id=sut.sut_id if sut is not None else "",
+        sut_label=sut.label if sut is not None else wanted.spec,
+        pin_id=sut.pin.pin_id if sut is not None else "",
         trial_ids=tuple(trial.trial_id for trial in trials),
         notes=dict(plan.fingerprint.notes),
         readings=tuple(readings),
@@ -117,43 +145,54 @@ def _night(plan: Plan, sut: SystemUnderTest, trials: Sequence[Trial], date: str)
 def _confirm(
     session: Session, suspected: Sequence[_Suspected], tonight: ArmSetup
 ) -> tuple[list[Answered], tuple[Comparison, ...]]:
-    """What became of every suspicion. One gate serves them all: against the earliest of their last good builds."""
-    builds = [each for each in suspected if each.good.sut_id != tonight.sut.sut_id]
-    found: dict[Key, Comparison] = {}
-    comparisons: tuple[Comparison, ...] = ()
-    problem = ""
-    if builds:
-        good = min((each.good for each in builds), key=lambda night: night.run_id)
-        keys = [each.series.key for each in builds]
+    """What became of every suspicion: one gate per good build, on the metrics suspected against it alone."""
+    answers: list[Answered] = []
+    comparisons: list[Comparison] = []
+    builds: dict[str, list[_Suspected]] = {}
+    for each in suspected:
+        if nights.one_build(each.series, each.suspicion):
+            answers.append(nights.answered(each.series, each.suspicion, None))
+        elif problem := nights.went_back(each.series, each.suspicion):
+            answers.append(nights.answered(each.series, each.suspicion, None, problem=problem))
+        else:
+            builds.setdefault(each.good.sut_id, []).append(each)
+    for number, group in enumerate(builds.values()):
+        against, problem = group[0].good.sut_label, ""
+        found: dict[Key, Comparison] = {}
         try:
-            comparisons, problem = _gate(session, good, tonight, keys)
-            found = {(each.scenario, each.metric): each for each in comparisons if each.primary}
+            judged, problem = _gate(session, group[0].good, tonight, [each.series.key for each in group], number)
+            found = {(each.scenario, each.metric): each for each in judged}
+            comparisons += judged
         except RedlineError as error:
             problem = error.problem
-    return [
-        nights.answered(
-            each.series,
-            each.suspicion,
-            found.get(each.series.key),
-            (problem or "its gate ended undecided") if each in builds and each.series.key not in found else "",
-        )
-        for each in suspected
-    ], comparisons
+        for each in group:
+            comparison = found.get(each.series.key)
+            why = "" if comparison is not None else problem or "its gate ended before it was decided"
+            answers.append(nights.answered(each.series, each.suspicion, comparison, against=against, problem=why))
+    return answers, tuple(comparisons)
 
 
-def _gate(session: Session, good: Night, tonight: ArmSetup, keys: Sequence[Key]) -> tuple[tuple[Comparison, ...], str]:
-    """(comparisons, why there are none) of tonight's build against a good night's, on the suspected metrics alone."""
+def _gate(
+    session: Session, good: Night, tonight: ArmSetup, keys: Sequence[Key], number: int
+) -> tuple[tuple[Comparison, ...], str]:
+    """(comparisons, why there are none) of tonight's build against a good night's, on these metrics alone.
+
+    `number`: of the gates of this night: their pairs are counted on, so that no two trials share a place.
+    """
     plan, narrator, seen = session.plan, session.narrator, session.seen
     baseline = _sut_of(plan, good)
-    names = {scenario for scenario, _ in keys}
-    groups = [
-        replace(group, scenarios=tuple(each for each in group.scenarios if each.name in names))
-        for group in plan.groups
-        if any(each.name in names for each in group.scenarios)
-    ]
-    policy = _only_primary(plan.policy.for_confirmation(), {metric for _, metric in keys})
-    confirmation = replace(plan, policy=policy, groups=tuple(groups))
     seen.baseline = baseline
+    groups = []
+    for group in plan.groups:
+        scenarios = [
+            replace(each, metrics=tuple(metric for metric in each.metrics if (each.name, metric) in keys))
+            for each in group.scenarios
+            if any(name == each.name for name, _ in keys)
+        ]
+        groups += [replace(group, scenarios=tuple(scenarios))] if scenarios else []
+    run_id = f"{plan.run_id}-gate{number + 1}"
+    plan.workspace.log_dir(run_id).mkdir(parents=True, exist_ok=True)
+    confirmation = replace(plan, run_id=run_id, policy=plan.policy.for_confirmation(), groups=tuple(groups))
     arms = (
         steps.arm_setup(Arm.BASELINE, baseline, plan.workspace, narrator),
         replace(tonight, arm=Arm.CANDIDATE),
@@ -166,11 +205,6 @@ def _gate(session: Session, good: Night, tonight: ArmSetup, keys: Sequence[Key])
     return state.suite.comparisons, ""
 
 
-def _only_primary(policy: Policy, metrics: set[str]) -> Policy:
-    """The same policy with only these metrics deciding."""
-    return replace(policy, metrics=tuple(replace(item, primary=item.metric in metrics) for item in policy.metrics))
-
-
 def _sut_of(plan: Plan, night: Night) -> SystemUnderTest:
     """What a night measured, from its trials. Raises StoreError if none of them can be read."""
     for trial_id in night.trial_ids:
@@ -181,7 +215,7 @@ def _sut_of(plan: Plan, night: Night) -> SystemUnderTest:
     raise StoreError(f"the trials of the night of {night.date} cannot be read: its build is not known")
 
 
-def _answers(session: Session, history: Sequence[Night]) -> tuple[AccuracyComparison, ...]:
+def _answers(session: Session, history: Sequence[Night], said: _Said) -> tuple[AccuracyComparison, ...]:
     """Accuracy against the accepted baseline, or the first night: what is given up slowly is never taken in."""
     plan = session.plan
     found = []
@@ -190,7 +224,9 @@ def _answers(session: Session, history: Sequence[Night]) -> tuple[AccuracyCompar
             continue
         trials = [each for each in session.seen.trials if each.scenario == scenario.name and each.arm is Arm.SINGLE]
         before = _reference_scores(plan, scenario, history)
-        if before is not None and trials and trials[0].status is TrialStatus.VALID:
+        if before is None:
+            said.unjudged.append(f"the answers of {scenario.name} (none on record before tonight)")
+        elif trials and trials[0].status is TrialStatus.VALID:
             after = ItemScores(scenario.name, item_scores(trials), 1)
             found.append(accuracy.compare(before, after, plan.policy.accuracy))
     return tuple(found)
@@ -225,17 +261,16 @@ def _judged(
     settled: Sequence[Answered],
     comparisons: Sequence[Comparison],
     answers: Sequence[AccuracyComparison],
-    findings: Sequence[NightFinding],
-    *,
-    long_enough: bool,
+    said: _Said,
 ) -> Judged:
-    """The night's verdict: confirmed regressions and lost answers first, then what could not be measured or settled."""
+    """The night's verdict: what is worse first, then what could not be measured, settled or judged."""
     plan, seen = session.plan, session.seen
     broken = answer.broken_rules([trial for trial in seen.trials if trial.arm is Arm.SINGLE])
-    finding, reason = _finding(settled, answers, broken, findings, long_enough=long_enough)
-    missing = tuple(each.text for each in findings if each.kind == "missing")
-    joined = verdict.join(comparisons, answers, warnings=(*missing, *broken))
-    evidence = (*(each.text for each in findings), *answer.evidence_of(session))
+    finding, reason = finding_of(settled, answers, broken, said.findings, said.unjudged)
+    missing = tuple(each.text for each in said.findings if each.kind in ("missing", "owed"))
+    unjudged = tuple(f"not judged: {each}" for each in said.unjudged)
+    joined = verdict.join(comparisons, answers, warnings=(*missing, *unjudged, *broken))
+    evidence = (*(each.text for each in said.findings), *answer.evidence_of(session))
     joined = replace(joined, finding=finding, reason=reason, evidence=evidence)
     return Judged(
         joined,
@@ -247,27 +282,30 @@ def _judged(
     )
 
 
-def _finding(
+def finding_of(
     settled: Sequence[Answered],
     answers: Sequence[AccuracyComparison],
     broken: Sequence[str],
     findings: Sequence[NightFinding],
-    *,
-    long_enough: bool,
+    unjudged: Sequence[str],
 ) -> tuple[Finding, str]:
-    """(finding, one sentence): the first that holds."""
-    wrong = [verdict.accuracy_sentence(each) for each in answers if each.finding is Finding.REGRESSED]
+    """(finding, one sentence) of a night: the first that holds. What was not judged is never a pass."""
+    by_answers = {
+        finding: [verdict.accuracy_sentence(each) for each in answers if each.finding is finding] for finding in Finding
+    }
     regressed = [each.finding.text for each in settled if each.outcome is Outcome.REGRESSED]
     opened = [each.finding.text for each in settled if each.outcome is Outcome.OPEN]
-    opened += [verdict.accuracy_sentence(each) for each in answers if each.finding is Finding.INCONCLUSIVE]
-    if wrong or regressed:
-        return Finding.REGRESSED, [*wrong, *regressed][0]
-    if broken:
-        return Finding.INVALID, "; ".join(broken[:2])
-    if opened:
-        return Finding.INCONCLUSIVE, opened[0]
-    if not long_enough:
-        return Finding.NO_BASELINE, "Too few nights on record to judge tonight by; it is on record now"
-    quiet = "nothing is worse than the nights before"
-    said = [each.text for each in findings]
-    return Finding.NO_WORSE, f"Tonight {quiet}" + (f". {said[0]}" if said else "")
+    owed = [each.text for each in findings if each.kind == "owed"]
+    worse = [*by_answers[Finding.REGRESSED], *regressed, *owed]
+    invalid = [*broken, *by_answers[Finding.INVALID]]
+    undecided = [*opened, *by_answers[Finding.INCONCLUSIVE]]
+    if worse:
+        return Finding.REGRESSED, worse[0]
+    if invalid:
+        return Finding.INVALID, "; ".join(invalid[:2])
+    if undecided:
+        return Finding.INCONCLUSIVE, undecided[0]
+    if unjudged:
+        return Finding.NO_BASELINE, f"On record now, but there is no history to judge by: {'; '.join(unjudged)}"
+    told = [each.text for each in findings]
+    return Finding.NO_WORSE, "Nothing is worse than the nights before" + (f". {told[0]}" if told else "")

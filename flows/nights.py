@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from checks.effects import log_from_share, share_from_log
 from checks.gate import Key
-from checks.nightly import Outcome, Suspicion, SuspicionKind, better, missing_dates, settle, suspect
+from checks.nightly import Outcome, Suspicion, SuspicionKind, better, build_log, missing_dates, owed, settle, suspect
 from checks.policy import Policy
+from redline.errors import UsageError
 from redline.metrics import CATALOGUE
 from redline.model import (
     Comparison,
@@ -19,13 +20,18 @@ from redline.model import (
     Night,
     NightChange,
     NightFinding,
-    SystemUnderTest,
     digest,
 )
 from redline.units import format_percent
 
-SAME_BUILD_HIGH = -20.0
-"""The upper bound (oriented log) of what a build costs against itself: nothing."""
+SAME_BUILD_LOG = (0.0, 0.0)
+"""What a build costs against itself (oriented log): nothing."""
+
+SETTLED_SUFFIX = "-settled"
+"""Ends the run id of the second half of a night's record: its readings are kept before anything is confirmed."""
+
+LEGS_NIGHTS = 7
+"""A series that was read within so many nights is missed when tonight has no reading of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +62,50 @@ class Answered:
     change: NightChange | None
 
 
-def series_id_of(sut: SystemUnderTest, fingerprint_id: str) -> str:
+def series_id_of(extra_args: Sequence[str], models: Sequence[tuple[str, str]], fingerprint_id: str) -> str:
     """What nights must share to be one history: the machine and how the server is started, not the build."""
-    return digest([fingerprint_id, sut.extra_args, sut.models])
+    return digest([fingerprint_id, tuple(extra_args), tuple(models)])
+
+
+def whole(recorded: Sequence[Night]) -> tuple[Night, ...]:
+    """The nights with both halves of their records joined, oldest first; acceptances stay as they are."""
+    halves = {each.run_id: each for each in recorded if each.run_id.endswith(SETTLED_SUFFIX)}
+    return tuple(
+        replace(each, findings=half.findings, changes=half.changes)
+        if (half := halves.get(each.run_id + SETTLED_SUFFIX)) is not None
+        else each
+        for each in recorded
+        if each.run_id not in halves
+    )
 
 
 def history_of(nights: Sequence[Night], tonight: Night) -> tuple[Night, ...]:
-    """The nights that tonight may be compared with, tonight last. Records without readings belong to all."""
-    return (*(night for night in nights if night.series_id == tonight.series_id), tonight)
+    """The nights that tonight may be compared with, tonight last; `nights` are whole.
+
+    Raises UsageError if tonight is on record already, or is not later than the last night.
+    """
+    before = tuple(night for night in nights if night.series_id == tonight.series_id)
+    if before and before[-1].run_id >= tonight.run_id:
+        raise UsageError(
+            "this machine's clock is behind the record",
+            expected=f"a run after {before[-1].run_id}",
+            found=tonight.run_id,
+            next_step="set the clock; a night with a date of the future has to be moved away from the record",
+        )
+    if any(night.date == tonight.date and night.readings for night in before):
+        raise UsageError(
+            f"the night of {tonight.date} is on record",
+            expected="one night a date: measuring again until it fits is a choice of results",
+            found=next(night.run_id for night in before if night.date == tonight.date),
+            next_step="give the night its own name if it is another one: --date YYYY-MM-DD",
+        )
+    return (*before, tonight)
+
+
+def release_of(series: Series, policy: Policy, release_pin_id: str | None) -> Sequence[int]:
+    """The nights of the release's build; without one, the first nights of the series."""
+    released = [index for index, night in enumerate(series.nights) if night.pin_id == release_pin_id]
+    return released or range(min(policy.nightly.drift_nights, len(series.nights)))
 
 
 def series_of(nights: Sequence[Night], key: Key, scenario_hash: str) -> Series:
@@ -78,7 +120,7 @@ def series_of(nights: Sequence[Night], key: Key, scenario_hash: str) -> Series:
                 readings.append(metric.oriented_log(reading.value))
     run_ids = [night.run_id for night in chosen]
     changes = [
-        LevelChange(change.kind, min(bisect.bisect_left(run_ids, change.first_run_id), len(run_ids)), change.size)
+        LevelChange(change.kind, bisect.bisect_left(run_ids, change.first_run_id), change.size, change.excused)
         for night in nights
         for change in night.changes
         if (change.scenario, change.metric, change.scenario_hash) == (*key, scenario_hash)
@@ -87,12 +129,7 @@ def series_of(nights: Sequence[Night], key: Key, scenario_hash: str) -> Series:
 
 
 def suspicion_of(series: Series, policy: Policy, release_pin_id: str | None) -> Suspicion | None:
-    """What is wrong with tonight's reading of a series, or None.
-
-    The release's nights are those of the build with this pin; without one, the first nights of the series.
-    """
-    released = [index for index, night in enumerate(series.nights) if night.pin_id == release_pin_id]
-    release = released or range(min(policy.nightly.drift_nights, len(series.nights)))
+    """What is wrong with tonight's reading of a series, or None."""
     metric = CATALOGUE[series.key[1]]
     margin = policy.for_confirmation().of(metric.metric_id).margin
     return suspect(
@@ -100,7 +137,7 @@ def suspicion_of(series: Series, policy: Policy, release_pin_id: str | None) -> 
         series.changes,
         policy.nightly,
         margin_log=log_from_share(margin, metric.better),
-        release=release,
+        release=release_of(series, policy, release_pin_id),
         open_since=_open_since(series),
     )
 
@@ -118,6 +155,8 @@ def _open_since(series: Series) -> int | None:
         if not named:
             return first
         index = min(bisect.bisect_left(run_ids, named[0]), series.tonight)
+        if any(change.kind is LevelKind.ACCEPTED and change.first >= index for change in series.changes):
+            return first
         first = index if first is None else min(first, index)
     return first
 
@@ -129,38 +168,81 @@ def improvement_of(series: Series, policy: Policy) -> tuple[NightFinding, NightC
         return None
     first, before = series.nights[change.first], series.nights[max(change.first - 1, 0)]
     words = f"{_named(series)} {_percent(series, -change.size)} better since {first.date} ({first.sut_label})"
+    if change.kind is LevelKind.ENVIRONMENT:
+        words += ": what the environment had taken, it gave back"
     finding = NightFinding("improvement", *series.key, words, before.sut_label, first.sut_label)
     return finding, _on_record(series, change)
 
 
-def answered(series: Series, suspicion: Suspicion, comparison: Comparison | None, problem: str = "") -> Answered:
-    """What became of a suspicion after the gate found `comparison` on its metric.
+def one_build(series: Series, suspicion: Suspicion) -> bool:
+    """True if every night from the last good one on measured the same build: it costs nothing against itself."""
+    builds = {night.sut_id for night in series.nights[suspicion.last_good :]}
+    return len(builds) == 1
 
-    None with no `problem`: both builds are one, so the build costs nothing; with one: why no gate could be run.
+
+def went_back(series: Series, suspicion: Suspicion) -> str:
+    """Why a gate of tonight's build would settle nothing: it is the good one again. Empty if it is not."""
+    good, tonight = series.nights[suspicion.last_good], series.nights[-1]
+    if good.sut_id != tonight.sut_id or one_build(series, suspicion):
+        return ""
+    suspected = next(night for night in series.nights[suspicion.last_good :] if night.sut_id != good.sut_id)
+    return (
+        f"tonight measured {good.sut_label} again, the suspected build is {suspected.sut_label}: "
+        "compare the two with `redline gate`"
+    )
+
+
+def answered(
+    series: Series, suspicion: Suspicion, comparison: Comparison | None, *, against: str = "", problem: str = ""
+) -> Answered:
+    """What became of a suspicion after a gate against the build `against` found `comparison` on its metric.
+
+    None with no `problem`: all its nights measured one build; with one: why no gate could be run.
     """
-    metric = CATALOGUE[series.key[1]]
+    finding: Finding | None
     if comparison is not None:
-        finding, high_log = comparison.finding, log_from_share(comparison.effect_high, metric.better)
-    elif problem:
-        finding, high_log = None, 0.0
+        finding, cost = comparison.finding, SAME_BUILD_LOG
+        if finding is not Finding.INVALID:
+            cost = build_log(comparison)
     else:
-        finding, high_log = Finding.NO_WORSE, SAME_BUILD_HIGH
-    outcome, change = settle(suspicion, finding, high_log, series.tonight)
+        finding, cost = (None if problem else Finding.NO_WORSE), SAME_BUILD_LOG
+    outcome, change = settle(suspicion, finding, cost, series.tonight)
     good, bad = series.nights[suspicion.last_good], series.nights[suspicion.first_bad]
-    words = " ".join((_seen(series, suspicion), _explained(outcome, good, bad, comparison, problem)))
+    gate = _gate_words(comparison, against or good.sut_label, problem)
+    words = f"{_seen(series, suspicion)} {_explained(outcome, good, bad, gate)}"
     said = NightFinding(outcome.value, *series.key, words, good.sut_label, bad.sut_label, bad.run_id)
     return Answered(outcome, said, _on_record(series, change) if change else None)
 
 
+def still_owed(series: Series, policy: Policy, release_pin_id: str | None) -> NightFinding | None:
+    """What a confirmed regression still costs, from half the confirmation's margin on; None once it is paid."""
+    metric = CATALOGUE[series.key[1]]
+    release = release_of(series, policy, release_pin_id)
+    debt = owed(series.changes, since=min(release, default=0))
+    if debt < log_from_share(policy.for_confirmation().of(metric.metric_id).margin, metric.better) / 2:
+        return None
+    kinds = (LevelKind.REGRESSION, LevelKind.DRIFT)
+    first = min(change.first for change in series.changes if change.kind in kinds)
+    words = (
+        f"{_named(series)} is still {_percent(series, debt)} worse than accepted, on record since "
+        f"{series.nights[min(first, series.tonight)].date}: mend it, or accept it with a reason (redline nights accept)"
+    )
+    return NightFinding("owed", *series.key, words)
+
+
 def gaps(history: Sequence[Night], tonight: Night, expected: Sequence[Key]) -> tuple[NightFinding, ...]:
-    """What did not run: nights between the last one and tonight, and series that tonight has no reading of."""
+    """What did not run: nights between the last one and tonight, and series that tonight has no reading of.
+
+    Missed are the series of tonight's plan (`expected`) and those that were read within the last nights.
+    """
     before = [night for night in history if night.readings and night.run_id != tonight.run_id]
     found = [
-        NightFinding("missing", "", "", f"no night ran on {date}")
+        NightFinding("missing", "", "", f"there is no night of {date} on record")
         for date in missing_dates([night.date for night in before], tonight.date)
     ]
     read = {(reading.scenario, reading.metric) for reading in tonight.readings}
-    for scenario, metric in expected:
+    usual = ((each.scenario, each.metric) for night in before[-LEGS_NIGHTS:] for each in night.readings)
+    for scenario, metric in dict.fromkeys((*expected, *usual)):
         if (scenario, metric) not in read:
             words = f"{CATALOGUE[metric].label} in {scenario} has no valid reading tonight"
             found.append(NightFinding("missing", scenario, metric, words))
@@ -176,17 +258,31 @@ def machine_changes(before: Mapping[str, str], after: Mapping[str, str]) -> tupl
     )
 
 
-def with_findings(night: Night, findings: Sequence[NightFinding], changes: Sequence[NightChange]) -> Night:
-    """Tonight, complete: to be written once."""
-    return replace(night, findings=tuple(findings), changes=tuple(changes))
-
-
-def accepted(series: Series, run_id: str, reason: str, by: str, date: str) -> Night:
-    """The record that the level a series has now is accepted: nothing is owed before it any more."""
-    last = series.nights[-1]
-    change = NightChange(*_identity(series), LevelKind.ACCEPTED, last.run_id, 0.0)
-    words = f"{_named(series)}: the level since {last.date} is accepted by {by}: {reason}"
+def settled_half(night: Night, findings: Sequence[NightFinding], changes: Sequence[NightChange]) -> Night:
+    """The second half of tonight's record: what was found and what goes on record."""
     return replace(
+        night,
+        run_id=night.run_id + SETTLED_SUFFIX,
+        trial_ids=(),
+        readings=(),
+        findings=tuple(findings),
+        changes=tuple(changes),
+    )
+
+
+def accepted(
+    series: Series, suspicion: Suspicion | None, run_id: str, reason: str, by: str, date: str
+) -> tuple[Night, str]:
+    """(the record that the level a series has now is accepted, what it says): nothing older is owed any more.
+
+    What was suspected and never settled is taken into the level, else it would be suspected again tomorrow.
+    """
+    last = series.nights[-1]
+    moved = suspicion if suspicion is not None and suspicion.kind is not SuspicionKind.DRIFT else None
+    first = series.nights[moved.first_bad] if moved is not None else last
+    change = NightChange(*_identity(series), LevelKind.ACCEPTED, first.run_id, moved.size if moved is not None else 0.0)
+    words = f"{_named(series)}: the level since {first.date} is accepted by {by}: {reason}"
+    record = replace(
         last,
         run_id=run_id,
         date=date,
@@ -195,6 +291,7 @@ def accepted(series: Series, run_id: str, reason: str, by: str, date: str) -> Ni
         findings=(NightFinding("accepted", *series.key, words),),
         changes=(change,),
     )
+    return record, words
 
 
 def _seen(series: Series, suspicion: Suspicion) -> str:
@@ -207,22 +304,21 @@ def _seen(series: Series, suspicion: Suspicion) -> str:
     return f"{_named(series)} {size} worse since {first.date}{could_be}, z = {suspicion.z:.1f}."
 
 
-def _explained(outcome: Outcome, good: Night, bad: Night, comparison: Comparison | None, problem: str) -> str:
-    builds = f"last good build {good.sut_label}, first bad build {bad.sut_label}"
-    if comparison is None and not problem:
-        gate = f"Both nights measured one build, {good.sut_label}"
-    elif comparison is None:
-        gate = f"No gate could be run: {problem}"
-    else:
-        gate = (
-            f"A gate of {comparison.pair_count} pairs tonight against {good.sut_label}: "
-            f"{format_percent(comparison.effect)} ({format_percent(comparison.effect_low)} to "
-            f"{format_percent(comparison.effect_high)}, + is worse), {comparison.finding.value}"
-        )
+def _gate_words(comparison: Comparison | None, against: str, problem: str) -> str:
+    if comparison is None:
+        return f"No gate could be run: {problem}" if problem else f"All these nights measured one build, {against}"
+    return (
+        f"A gate of {comparison.pair_count} pairs tonight against {against}: {format_percent(comparison.effect)} "
+        f"({format_percent(comparison.effect_low)} to {format_percent(comparison.effect_high)}, + is worse), "
+        f"{comparison.finding.value}"
+    )
+
+
+def _explained(outcome: Outcome, good: Night, bad: Night, gate: str) -> str:
     changed = "; ".join(machine_changes(good.notes, bad.notes)) or "nothing that Redline records of it"
     match outcome:
         case Outcome.REGRESSED:
-            return f"Confirmed, {builds}. {gate}."
+            return f"Confirmed: last good build {good.sut_label}, first bad build {bad.sut_label}. {gate}."
         case Outcome.ENVIRONMENT:
             return f"Not the build. {gate}. Something else stepped; on the machine changed: {changed}."
         case Outcome.UNEXPLAINED:
@@ -230,11 +326,11 @@ def _explained(outcome: Outcome, good: Night, bad: Night, comparison: Comparison
         case Outcome.ODD_NIGHT:
             return f"{gate}: one odd night, nothing goes on record."
         case Outcome.OPEN:
-            return f"Not settled: {gate}. It stays open, and comes back with the next night."
+            return f"Not settled. {gate}. It stays open, and comes back with the next night."
 
 
 def _on_record(series: Series, change: LevelChange) -> NightChange:
-    return NightChange(*_identity(series), change.kind, series.nights[change.first].run_id, change.size)
+    return NightChange(*_identity(series), change.kind, series.nights[change.first].run_id, change.size, change.excused)
 
 
 def _identity(series: Series) -> tuple[str, str, str]:

@@ -16,16 +16,17 @@ from flows.workspace import Workspace, content_root
 from redline.errors import UsageError
 from redline.metrics import CATALOGUE
 from redline.model import Night
+from redline.runner.lock import runner_lock
 from redline.store.nights import read_nights, write_night
 from redline.units import format_percent, format_value
 
 
 def show(state_dir: Path, runner: str) -> Iterator[str]:
     """The nights of a runner class, one line each, then every series with its level. Raises StoreError."""
-    recorded = read_nights(Workspace(content_root(), state_dir).nights_dir, runner)
+    recorded = nights.whole(read_nights(Workspace(content_root(), state_dir).nights_dir, runner))
     if not recorded:
         yield f"no nights of runner class {runner} on record"
-        yield "  the first one: redline nightly"
+        yield "  the first one: redline nightly --build BUILD"
         return
     rows = [
         (night.date, night.sut_label, len(night.readings), "; ".join(each.kind for each in night.findings) or "quiet")
@@ -53,25 +54,38 @@ def every_series(recorded: Sequence[Night]) -> tuple[Series, ...]:
     )
 
 
-def accept(state_dir: Path, runner: str, key: Key, by: str, reason: str) -> Path:
-    """Put on record that the level a series has now is right; its path. Raises UsageError for an unknown series."""
+def accept(state_dir: Path, runner: str, key: Key, by: str, reason: str, wait_s: float) -> Path:
+    """Put on record that the level a series has now is right; its path.
+
+    The machine is held meanwhile (waited for at most `wait_s`): a nightly that is under way must not find its
+    regression accepted unseen.
+
+    Raises:
+        UsageError: an unknown series, or no reason.
+        RunnerBusyError: a measurement is under way.
+    """
     workspace = Workspace(content_root(), state_dir)
-    recorded = read_nights(workspace.nights_dir, runner)
-    found = [series for series in every_series(recorded) if series.key == key]
-    if not found:
-        known = sorted({" ".join(series.key) for series in every_series(recorded)})
-        raise UsageError(
-            f"no night of runner class {runner} has read {key[1]} in {key[0]}",
-            expected=f"one of: {', '.join(known)}" if known else "nights on record: redline nightly",
-            found=" ".join(key),
-            next_step="see `redline nights`",
-        )
     if not reason.strip() or not by.strip():
         raise UsageError("an acceptance says who and why", expected="--reason and --by with words in them")
-    now = datetime.now(UTC)
-    latest = max(found, key=lambda series: series.nights[-1].run_id)
-    night = nights.accepted(latest, f"{now:%Y%m%dT%H%M%S}-accepted", reason, by, now.date().isoformat())
-    return write_night(workspace.nights_dir, night)
+    with runner_lock(wait_s, lambda _: None):
+        recorded = nights.whole(read_nights(workspace.nights_dir, runner))
+        found = [series for series in every_series(recorded) if series.key == key]
+        if not found:
+            known = sorted({" ".join(series.key) for series in every_series(recorded)})
+            raise UsageError(
+                f"no night of runner class {runner} has read {key[1]} in {key[0]}",
+                expected=f"one of: {', '.join(known)}" if known else "nights on record: redline nightly",
+                found=" ".join(key),
+                next_step="see `redline nights`",
+            )
+        latest = max(found, key=lambda series: series.nights[-1].run_id)
+        policy = workspace.policy(workspace.runner_class(runner).policy)
+        baseline = workspace.baseline(runner, key[0])
+        suspicion = nights.suspicion_of(latest, policy, baseline.pin_id if baseline is not None else None)
+        now = datetime.now(UTC)
+        run_id = f"{now:%Y%m%dT%H%M%S}-accepted"
+        night, _ = nights.accepted(latest, suspicion, run_id, reason, by, now.date().isoformat())
+        return write_night(workspace.nights_dir, night)
 
 
 def _level(series: Series) -> tuple[object, ...]:

@@ -18,7 +18,8 @@ from flows.prefect_api import prefect_api
 from flows.progress import narrate
 from flows.request import Answer, GateRequest, Judged, NightlyRequest, RunRequest, Seen, Session
 from flows.workspace import Workspace, content_root
-from redline.errors import ExitCode, InfrastructureError, RedlineError
+from redline.builds.build_spec import EndpointSpec, parse_spec
+from redline.errors import ExitCode, InfrastructureError, RedlineError, UsageError
 from redline.model import Finding, Verdict
 from redline.runner.lock import runner_lock
 from reports.data import NextStep, ReportData, ReportKind, dropped_repeats, trial_validity
@@ -64,6 +65,13 @@ def gate(request: GateRequest) -> Answer:
 
 def nightly(request: NightlyRequest) -> Answer:
     """The answer about a night. Raises UsageError before anything is started."""
+    if isinstance(parse_spec(request.wanted.spec), EndpointSpec):
+        raise UsageError(
+            "a nightly needs builds that it can deploy again",
+            expected="a build: what looks worse tonight is measured again beside the last good one",
+            found=request.wanted.spec,
+            next_step="measure an endpoint with `redline run --endpoint`",
+        )
 
     def body(session: Session) -> Judged:
         from flows.nightly import nightly_flow  # noqa: PLC0415 - as above

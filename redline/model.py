@@ -839,22 +839,26 @@ class LevelKind(enum.StrEnum):
     IMPROVEMENT = "improvement"
     ACCEPTED = "accepted"
     DRIFT = "drift"
+    LOOKED_INTO = "looked into"
 
 
 @dataclass(frozen=True, slots=True)
 class LevelChange:
     """A recorded change of a series' level: from reading `first` on (an index) it is `size` worse (oriented log).
 
-    Of kind DRIFT it moves nothing: it says how large a drift against the release has been looked into.
+    `excused`: the part of `size` that is shown not to be the build's. An acceptance moves the level by what was
+    suspected and not settled when it was made. DRIFT and LOOKED_INTO move nothing: they say how large a drift
+    against the release a gate has confirmed, or has not.
     """
 
     kind: LevelKind
     first: int
     size: float
+    excused: float = 0.0
 
     def __post_init__(self) -> None:
         require(self.first >= 0, "first must not be negative")
-        require(math.isfinite(self.size), "size must be finite")
+        require(math.isfinite(self.size) and math.isfinite(self.excused), "size and excused must be finite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -880,6 +884,7 @@ class NightChange:
     kind: LevelKind
     first_run_id: str
     size: float
+    excused: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,10 @@ LOCKS = (
 # What may break a rule, with the reason.
 MAY_PRINT = {
     **dict.fromkeys(
-        (f"redline/cli/{name}.py" for name in ("__init__", "instrument", "measuring", "method", "nights", "options", "reading")),
+        (
+            f"redline/cli/{name}.py"
+            for name in ("__init__", "instrument", "measuring", "method", "nights", "options", "reading")
+        ),
         "the command line is what prints",
     ),
     "flows/progress.py": "progress is printed as it happens",

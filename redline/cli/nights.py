@@ -6,7 +6,6 @@ import argparse
 from datetime import UTC, date, datetime
 
 from redline.cli.options import (
-    DEFAULT_BUILD,
     DEFAULT_RUNNER,
     Commands,
     add_measuring,
@@ -23,7 +22,7 @@ from redline.errors import ExitCode
 def add_commands(commands: Commands) -> None:
     """Add nightly and nights."""
     nightly = commands.add_parser("nightly", help="measure tonight's build and judge it by the nights before")
-    nightly.add_argument("--build", default=DEFAULT_BUILD, metavar="BUILD", help="build (default: %(default)s)")
+    nightly.add_argument("--build", required=True, metavar="BUILD", help="tonight's build; another one every night")
     nightly.add_argument("--server-args", default="", metavar="ARGS", help="further server arguments, quoted as one")
     nightly.add_argument("--date", type=_day, metavar="DATE", help="the night's name, YYYY-MM-DD (default: today, UTC)")
     add_measuring(nightly)
@@ -37,6 +36,7 @@ def add_commands(commands: Commands) -> None:
     accept.add_argument("metric", metavar="METRIC")
     accept.add_argument("--reason", required=True, help="why this level is right from now on")
     accept.add_argument("--by", default=None, metavar="NAME", help="who accepts it (default: your user name)")
+    accept.add_argument("--wait", type=float, default=30.0, metavar="S", help="wait for the machine")
     accept.set_defaults(action=_accept)
     for command in (nights, show, accept):
         command.add_argument("--runner", default=DEFAULT_RUNNER, metavar="CLASS", help="default: %(default)s")
@@ -73,6 +73,8 @@ def _accept(arguments: argparse.Namespace) -> int:
     from flows import nights_record
 
     key = (arguments.scenario, arguments.metric)
-    path = nights_record.accept(state_dir_of(arguments), arguments.runner, key, who(arguments), arguments.reason)
+    path = nights_record.accept(
+        state_dir_of(arguments), arguments.runner, key, who(arguments), arguments.reason, arguments.wait
+    )
     print(f"wrote {path}")
     return ExitCode.NO_WORSE

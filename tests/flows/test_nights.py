@@ -10,14 +10,55 @@ import pytest
 
 from checks.nightly import Outcome, SuspicionKind, owed
 from flows import nights, nights_record
-from flows.nights import answered, gaps, history_of, improvement_of, machine_changes, series_of, suspicion_of
+from flows.nightly import finding_of
+from flows.nights import (
+    answered,
+    gaps,
+    history_of,
+    improvement_of,
+    machine_changes,
+    one_build,
+    series_of,
+    settled_half,
+    still_owed,
+    suspicion_of,
+    went_back,
+    whole,
+)
 from redline.errors import StoreError, UsageError
-from redline.model import Comparison, Finding, LevelKind, Night, NightChange, NightReading
+from redline.model import (
+    AccuracyComparison,
+    Comparison,
+    Finding,
+    LevelKind,
+    Night,
+    NightChange,
+    NightFinding,
+    NightReading,
+)
 from redline.store.nights import read_nights, write_night
 from tests.checks.policies import GPU
 
 KEY = ("offline", "output_tokens_per_s")
 HASH = "0" * 16
+WAIT_S = 600.0  # other tests measure on this machine
+ANSWERS = AccuracyComparison(
+    scenario="skill",
+    finding=Finding.NO_WORSE,
+    item_count=100,
+    baseline=0.9,
+    candidate=0.9,
+    change=0.0,
+    change_low=-0.01,
+    change_high=0.01,
+    lost_count=0,
+    gained_count=0,
+    worse_p=0.5,
+    alpha=0.025,
+    share_min=0.99,
+    share_finding=Finding.NO_WORSE,
+    items_needed=None,
+)
 
 
 def night(number: int, value: float | None, build: str = "a", **changed) -> Night:
@@ -92,6 +133,7 @@ def test_a_change_holds_from_the_night_it_names_on():
         (comparison(Finding.INCONCLUSIVE, 0.2), "", Outcome.OPEN, "Not settled"),
         (None, "the wheel is gone", Outcome.OPEN, "the wheel is gone"),
         (None, "", Outcome.ENVIRONMENT, "one build"),
+        (comparison(Finding.INVALID, 0.0), "", Outcome.OPEN, "Not settled"),
     ],
 )
 def test_what_a_suspicion_becomes(found, problem, outcome, word):
@@ -101,7 +143,7 @@ def test_what_a_suspicion_becomes(found, problem, outcome, word):
     series = series_of(record, KEY, HASH)
     suspicion = suspicion_of(series, GPU, None)
     assert suspicion is not None
-    result = answered(series, suspicion, found, problem)
+    result = answered(series, suspicion, found, against="vllm a", problem=problem)
     assert result.outcome is outcome
     assert word in result.finding.text
     assert (result.change is None) is (outcome is Outcome.OPEN)
@@ -116,10 +158,82 @@ def test_nights_and_legs_that_did_not_run_are_findings():
     """A gap in the dates, and a series that has no reading tonight; the first night misses nothing."""
     tonight = night(6, None)
     words = [each.text for each in gaps(history_of(quiet(4), tonight), tonight, [KEY])]
-    assert words[:2] == ["no night ran on 2026-10-05", "no night ran on 2026-10-06"]
+    assert words[:2] == ["there is no night of 2026-10-05 on record", "there is no night of 2026-10-06 on record"]
     assert "Output throughput in offline has no valid reading tonight" in words[2]
     first = night(0, 100.0)
     assert gaps((first,), first, [KEY]) == ()
+
+
+def test_a_leg_that_was_left_out_is_missed():
+    """What was read within the last nights is expected, whatever tonight's command names."""
+    tonight = night(4, None)
+    assert "no valid reading tonight" in gaps(history_of(quiet(4), tonight), tonight, [])[0].text
+
+
+def test_one_build_is_asked_of_every_night_between():
+    """The good build tonight does not excuse what another build did in between."""
+    same = [*quiet(12), *(night(12 + k, 90.0) for k in range(3))]
+    other = [*quiet(12), *(night(12 + k, 90.0, "b") for k in range(2)), night(14, 90.0)]
+    for record, one in ((same, True), (other, False)):
+        series = series_of(record, KEY, HASH)
+        suspicion = suspicion_of(series, GPU, None)
+        assert suspicion is not None
+        assert one_build(series, suspicion) is one
+        assert bool(went_back(series, suspicion)) is not one
+
+
+def test_an_open_suspicion_is_remembered_until_it_is_settled():
+    """Last night's undecided gate: its first night bounds the last good one, and an acceptance clears it."""
+    opened = NightFinding(Outcome.OPEN.value, *KEY, "", first_run_id=night(12, None).run_id)
+    record = [*quiet(12), replace(night(12, 92.0, "b"), findings=(opened,)), night(13, 80.0, "b")]
+    suspicion = suspicion_of(series_of(record, KEY, HASH), GPU, None)
+    assert suspicion is not None
+    assert suspicion.last_good < 12
+
+
+def test_what_a_regression_costs_is_said_every_night_until_it_is_paid_or_accepted():
+    """Confirmed, it stays owed; a better level pays; below half the margin nothing is said."""
+    change = NightChange(KEY[0], HASH, KEY[1], LevelKind.REGRESSION, night(8, None).run_id, 0.1)
+    record = [*quiet(8), replace(night(8, 90.0), changes=(change,)), *(night(9 + k, 90.0) for k in range(3))]
+    found = still_owed(series_of(record, KEY, HASH), GPU, None)
+    assert found is not None
+    assert "still 9.5 % worse than accepted, on record since 2026-10-09" in found.text
+    paid = replace(change, kind=LevelKind.IMPROVEMENT, first_run_id=night(10, None).run_id, size=-0.1)
+    record[-1] = replace(record[-1], changes=(paid,))
+    assert still_owed(series_of(record, KEY, HASH), GPU, None) is None
+
+
+def test_a_night_is_one_a_date_and_later_than_the_last():
+    """A second night of one date and a clock that went back are refused with what to do."""
+    with pytest.raises(UsageError, match="2026-10-03 is on record"):
+        history_of(quiet(3), replace(night(3, None), date="2026-10-03"))
+    with pytest.raises(UsageError, match="clock is behind"):
+        history_of(quiet(3), night(1, None))
+
+
+def test_both_halves_of_a_night_are_one():
+    """The readings are kept first; what was found joins them, and an acceptance stays apart."""
+    found = NightFinding("missing", "", "", "words")
+    base = quiet(2)
+    assert whole([*base, settled_half(base[1], [found], [])]) == (base[0], replace(base[1], findings=(found,)))
+
+
+@pytest.mark.parametrize(
+    ("answers", "broken", "findings", "unjudged", "finding"),
+    [
+        ((), (), (), (), Finding.NO_WORSE),
+        ((), (), (), ("x",), Finding.NO_BASELINE),
+        ((), ("a rule",), (), ("x",), Finding.INVALID),
+        ((), (), (NightFinding("owed", "", "", "still"),), (), Finding.REGRESSED),
+        ((Finding.INVALID,), (), (), (), Finding.INVALID),
+        ((Finding.REGRESSED,), ("a rule",), (), (), Finding.REGRESSED),
+        ((Finding.INCONCLUSIVE,), (), (), ("x",), Finding.INCONCLUSIVE),
+    ],
+)
+def test_a_night_passes_only_what_it_judged(answers, broken, findings, unjudged, finding):
+    """What is worse comes first; what was broken, undecided or never judged is no pass."""
+    compared = [replace(ANSWERS, finding=each) for each in answers]
+    assert finding_of((), compared, broken, findings, unjudged)[0] is finding
 
 
 def test_a_better_level_goes_on_record():
@@ -159,10 +273,10 @@ def test_the_record_is_shown_and_a_level_accepted(tmp_path):
     shown = "\n".join(nights_record.show(tmp_path, "cpu"))
     assert "regression +9.5 %" in shown
     with pytest.raises(UsageError, match="who and why"):
-        nights_record.accept(tmp_path, "cpu", KEY, "ada", " ")
+        nights_record.accept(tmp_path, "cpu", KEY, "ada", " ", WAIT_S)
     with pytest.raises(UsageError, match="has read ttft_s_median"):
-        nights_record.accept(tmp_path, "cpu", ("offline", "ttft_s_median"), "ada", "why")
-    nights_record.accept(tmp_path, "cpu", KEY, "ada", "a correctness fix that is worth it")
+        nights_record.accept(tmp_path, "cpu", ("offline", "ttft_s_median"), "ada", "why", WAIT_S)
+    nights_record.accept(tmp_path, "cpu", KEY, "ada", "a correctness fix that is worth it", WAIT_S)
     shown = "\n".join(nights_record.show(tmp_path, "cpu"))
     assert "accepted by ada: a correctness fix that is worth it" in shown
     assert "nothing" in shown
