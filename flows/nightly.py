@@ -9,7 +9,7 @@ from prefect import flow
 
 from checks import accuracy, verdict
 from checks.gate import Key
-from checks.nightly import Outcome, Suspicion
+from checks.nightly import Suspicion
 from flows import answer, judge, nights, steps
 from flows.accept import item_scores
 from flows.measure import ArmSetup
@@ -266,7 +266,7 @@ def _judged(
     """The night's verdict: what is worse first, then what could not be measured, settled or judged."""
     plan, seen = session.plan, session.seen
     broken = answer.broken_rules([trial for trial in seen.trials if trial.arm is Arm.SINGLE])
-    finding, reason = finding_of(settled, answers, broken, said.findings, said.unjudged)
+    finding, reason = nights.finding_of(settled, answers, broken, said.findings, said.unjudged)
     missing = tuple(each.text for each in said.findings if each.kind in ("missing", "owed"))
     unjudged = tuple(f"not judged: {each}" for each in said.unjudged)
     joined = verdict.join(comparisons, answers, warnings=(*missing, *unjudged, *broken))
@@ -280,32 +280,3 @@ def _judged(
         candidate=seen.candidate,
         next_steps=answer.next_steps(joined),
     )
-
-
-def finding_of(
-    settled: Sequence[Answered],
-    answers: Sequence[AccuracyComparison],
-    broken: Sequence[str],
-    findings: Sequence[NightFinding],
-    unjudged: Sequence[str],
-) -> tuple[Finding, str]:
-    """(finding, one sentence) of a night: the first that holds. What was not judged is never a pass."""
-    by_answers = {
-        finding: [verdict.accuracy_sentence(each) for each in answers if each.finding is finding] for finding in Finding
-    }
-    regressed = [each.finding.text for each in settled if each.outcome is Outcome.REGRESSED]
-    opened = [each.finding.text for each in settled if each.outcome is Outcome.OPEN]
-    owed = [each.text for each in findings if each.kind == "owed"]
-    worse = [*by_answers[Finding.REGRESSED], *regressed, *owed]
-    invalid = [*broken, *by_answers[Finding.INVALID]]
-    undecided = [*opened, *by_answers[Finding.INCONCLUSIVE]]
-    if worse:
-        return Finding.REGRESSED, worse[0]
-    if invalid:
-        return Finding.INVALID, "; ".join(invalid[:2])
-    if undecided:
-        return Finding.INCONCLUSIVE, undecided[0]
-    if unjudged:
-        return Finding.NO_BASELINE, f"On record now, but there is no history to judge by: {'; '.join(unjudged)}"
-    told = [each.text for each in findings]
-    return Finding.NO_WORSE, "Nothing is worse than the nights before" + (f". {told[0]}" if told else "")

@@ -6,6 +6,7 @@ import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from checks import verdict
 from checks.effects import log_from_share, share_from_log
 from checks.gate import Key
 from checks.nightly import Outcome, Suspicion, SuspicionKind, better, build_log, missing_dates, owed, settle, suspect
@@ -13,6 +14,7 @@ from checks.policy import Policy
 from redline.errors import UsageError
 from redline.metrics import CATALOGUE
 from redline.model import (
+    AccuracyComparison,
     Comparison,
     Finding,
     LevelChange,
@@ -292,6 +294,35 @@ def accepted(
         changes=(change,),
     )
     return record, words
+
+
+def finding_of(
+    settled: Sequence[Answered],
+    answers: Sequence[AccuracyComparison],
+    broken: Sequence[str],
+    findings: Sequence[NightFinding],
+    unjudged: Sequence[str],
+) -> tuple[Finding, str]:
+    """(finding, one sentence) of a night: the first that holds. What was not judged is never a pass."""
+    by_answers = {
+        finding: [verdict.accuracy_sentence(each) for each in answers if each.finding is finding] for finding in Finding
+    }
+    regressed = [each.finding.text for each in settled if each.outcome is Outcome.REGRESSED]
+    opened = [each.finding.text for each in settled if each.outcome is Outcome.OPEN]
+    owed = [each.text for each in findings if each.kind == "owed"]
+    worse = [*by_answers[Finding.REGRESSED], *regressed, *owed]
+    invalid = [*broken, *by_answers[Finding.INVALID]]
+    undecided = [*opened, *by_answers[Finding.INCONCLUSIVE]]
+    if worse:
+        return Finding.REGRESSED, worse[0]
+    if invalid:
+        return Finding.INVALID, "; ".join(invalid[:2])
+    if undecided:
+        return Finding.INCONCLUSIVE, undecided[0]
+    if unjudged:
+        return Finding.NO_BASELINE, f"On record now, but there is no history to judge by: {'; '.join(unjudged)}"
+    told = [each.text for each in findings]
+    return Finding.NO_WORSE, "Nothing is worse than the nights before" + (f". {told[0]}" if told else "")
 
 
 def _seen(series: Series, suspicion: Suspicion) -> str:

@@ -10,9 +10,9 @@ import pytest
 
 from checks.nightly import Outcome, SuspicionKind, owed
 from flows import nights, nights_record
-from flows.nightly import finding_of
 from flows.nights import (
     answered,
+    finding_of,
     gaps,
     history_of,
     improvement_of,
