@@ -7,8 +7,6 @@ command goes on after a crash. What is decided from them is computed anew each t
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +16,7 @@ import pydantic
 
 from redline.errors import StoreError
 from redline.model import require
+from redline.store.json_file import write_json
 
 SCHEMA = 1
 
@@ -90,23 +89,7 @@ def path_of(directory: Path, key: str) -> Path:
 
 def write_record(directory: Path, record: BisectionRecord) -> Path:
     """The file, replaced whole or not at all. Raises StoreError if the disk refuses."""
-    path = path_of(directory, record.key)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".writing-")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump({"schema": SCHEMA, **asdict(record)}, file, indent=1)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise StoreError(f"{path} could not be written", found=str(error), next_step="make room for it") from error
-    return path
+    return write_json(path_of(directory, record.key), {"schema": SCHEMA, **asdict(record)})
 
 
 def read_record(directory: Path, key: str) -> BisectionRecord | None:

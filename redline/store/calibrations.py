@@ -6,33 +6,20 @@ It is measured again by whoever doubts it, so the last one counts and none is ke
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from redline.errors import StoreError
 from redline.model import Calibration, CalibrationRung, StampSource
+from redline.store.json_file import write_json
 
 _NEXT_STEP = "delete it and calibrate again: redline calibrate"
 
 
 def write_calibration(directory: Path, calibration: Calibration) -> Path:
     """The file, replaced whole. Raises StoreError if the disk refuses."""
-    path = directory / f"{calibration.fingerprint_id}.json"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".writing-")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(calibration), file, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except OSError as error:
-        raise StoreError(f"{path} could not be written", found=str(error), next_step="make room for it") from error
-    return path
+    return write_json(directory / f"{calibration.fingerprint_id}.json", asdict(calibration))
 
 
 def read_calibration(directory: Path, fingerprint_id: str) -> Calibration | None:

@@ -6,9 +6,6 @@ be another.
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,33 +13,20 @@ from pydantic import TypeAdapter, ValidationError
 
 from redline.errors import StoreError
 from redline.model import Night
+from redline.store.json_file import write_json
 
 _NIGHT = TypeAdapter(Night)
 
 
 def write_night(directory: Path, night: Night) -> Path:
     """The file of a new night. Raises StoreError if there is one of this run already or the disk refuses."""
-    folder = directory / night.runner_class
-    path = folder / f"{night.run_id}.json"
+    path = directory / night.runner_class / f"{night.run_id}.json"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".writing-")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(night), file, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            path.hardlink_to(temporary)  # unlike a rename it refuses to replace
-        finally:
-            Path(temporary).unlink()
+        return write_json(path, asdict(night), replace=False)
     except FileExistsError as error:
         raise StoreError(
             f"night {night.run_id} is on record already", found=str(path), next_step="a night is written once"
         ) from error
-    except OSError as error:
-        raise StoreError(f"{path} could not be written", found=str(error), next_step="make room for it") from error
-    return path
 
 
 def read_nights(directory: Path, runner_class: str) -> tuple[Night, ...]:
