@@ -267,10 +267,11 @@ def _joined(
     return joined
 
 
-def evidence_of(session: Session) -> tuple[str, ...]:
-    """What moved and what differs between the arms that a flow has measured; nothing where it has one arm."""
+def evidence_of(session: Session, run_id: str) -> tuple[str, ...]:
+    """What moved and what differs between the arms of one gate of a flow; nothing where it measured no pair."""
     seen = session.seen
-    return _evidence(seen.baseline, seen.candidate, seen.trials) if seen.baseline is not None else ()
+    trials = [trial for trial in seen.trials if trial.run_id == run_id]
+    return _evidence(seen.baseline, seen.candidate, trials) if trials else ()
 
 
 def _with_evidence(joined: Verdict, statements: tuple[str, ...]) -> Verdict:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 from prefect import flow
 
-from checks import accuracy, verdict
+from checks import accuracy, night_findings, night_series, verdict
 from checks.gate import Key
+from checks.night_findings import Answered
+from checks.night_series import Series
 from checks.nightly import Suspicion
-from flows import answer, judge, nights, steps
+from flows import answer, judge, steps
 from flows.accept import item_scores
 from flows.measure import ArmSetup
-from flows.nights import Answered, Series
 from flows.pairs import measure_pairs
 from flows.plan import Plan
 from flows.request import Judged, NightlyRequest, Session
@@ -58,6 +59,7 @@ class _Said:
     findings: list[NightFinding]
     changes: list[NightChange]
     unjudged: list[str]
+    evidence: list[str]
 
 
 @flow(name="nightly", validate_parameters=False, persist_result=False)
@@ -67,21 +69,21 @@ def nightly_flow(request: NightlyRequest, session: Session) -> Judged:
     The readings go on record before anything is confirmed: a night that is cut short is not lost.
     """
     plan, narrator, seen = session.plan, session.narrator, session.seen
-    before = nights.whole(read_nights(plan.workspace.nights_dir, plan.runner_class.name))
-    nights.history_of(before, _night(plan, request, None, ()))  # refused before anything is measured
+    before = night_series.whole(read_nights(plan.workspace.nights_dir, plan.runner_class.name))
+    night_series.history_of(before, _night(plan, request, None, ()))  # refused before anything is measured
     setup = steps.measure_once(request.wanted, session)
     tonight = _night(plan, request, setup.sut, seen.trials)
-    history = nights.history_of(before, tonight)
+    history = night_series.history_of(before, tonight)
     write_night(plan.workspace.nights_dir, tonight)
     keys = judge.speed_keys(plan)
     expected = plan.policy.primaries(keys) if keys else ()
-    said = _Said(list(nights.gaps(history, tonight, expected)), [], [])
+    said = _Said(list(night_findings.gaps(history, tonight, expected)), [], [], [])
     suspected = _look(session, history, expected, said)
-    settled, comparisons = _confirm(session, suspected, setup)
+    settled, comparisons = _confirm(session, suspected, setup, said)
     answers = _answers(session, history, said)
     said.findings += [each.finding for each in settled] + _accuracy_findings(answers)
     said.changes += [each.change for each in settled if each.change is not None]
-    write_night(plan.workspace.nights_dir, nights.settled_half(tonight, said.findings, said.changes))
+    write_night(plan.workspace.nights_dir, night_findings.settled_half(tonight, said.findings, said.changes))
     steps.ingest_trials(plan.workspace, narrator)
     return _judged(session, settled, comparisons, answers, said)
 
@@ -91,7 +93,7 @@ def _look(session: Session, history: Sequence[Night], expected: Sequence[Key], s
     plan = session.plan
     suspected = []
     for key in expected:
-        series = nights.series_of(history, key, plan.scenario_hashes[key[0]])
+        series = night_series.series_of(history, key, plan.scenario_hashes[key[0]])
         if not series.nights or series.nights[-1].run_id != plan.run_id:
             continue
         label = f"{CATALOGUE[key[1]].label} in {key[0]}"
@@ -102,13 +104,13 @@ def _look(session: Session, history: Sequence[Night], expected: Sequence[Key], s
             continue
         baseline = plan.workspace.baseline(plan.runner_class.name, key[0])
         release = baseline.pin_id if baseline is not None else None
-        debt = nights.still_owed(series, plan.policy, release)
+        debt = night_findings.still_owed(series, plan.policy, release)
         said.findings += [debt] if debt is not None else []
-        suspicion = nights.suspicion_of(series, plan.policy, release)
+        suspicion = night_series.suspicion_of(series, plan.policy, release)
         if suspicion is not None:
             session.narrator.say(f"suspected: {label} (z = {suspicion.z:.1f})")
             suspected.append(_Suspected(series, suspicion))
-        elif (improved := nights.improvement_of(series, plan.policy)) is not None:
+        elif (improved := night_findings.improvement_of(series, plan.policy)) is not None:
             said.findings.append(improved[0])
             said.changes.append(improved[1])
     return suspected
@@ -130,7 +132,7 @@ def _night(plan: Plan, request: NightlyRequest, sut: SystemUnderTest | None, tri
         run_id=plan.run_id,
         date=request.date,
         runner_class=plan.runner_class.name,
-        series_id=nights.series_id_of(wanted.extra_args, wanted.models, plan.fingerprint.fingerprint_id),
+        series_id=night_series.series_id_of(wanted.extra_args, wanted.models, plan.fingerprint.fingerprint_id),
         sut_id=sut.sut_id if sut is not None else "",
         sut_label=sut.label if sut is not None else wanted.spec,
         pin_id=sut.pin.pin_id if sut is not None else "",
@@ -143,41 +145,45 @@ def _night(plan: Plan, request: NightlyRequest, sut: SystemUnderTest | None, tri
 
 
 def _confirm(
-    session: Session, suspected: Sequence[_Suspected], tonight: ArmSetup
+    session: Session, suspected: Sequence[_Suspected], tonight: ArmSetup, said: _Said
 ) -> tuple[list[Answered], tuple[Comparison, ...]]:
     """What became of every suspicion: one gate per good build, on the metrics suspected against it alone."""
     answers: list[Answered] = []
     comparisons: list[Comparison] = []
     builds: dict[str, list[_Suspected]] = {}
     for each in suspected:
-        if nights.one_build(each.series, each.suspicion):
-            answers.append(nights.answered(each.series, each.suspicion, None))
-        elif problem := nights.went_back(each.series, each.suspicion):
-            answers.append(nights.answered(each.series, each.suspicion, None, problem=problem))
+        if night_series.one_build(each.series, each.suspicion):
+            answers.append(night_findings.answered(each.series, each.suspicion, None))
+        elif problem := night_series.went_back(each.series, each.suspicion):
+            answers.append(night_findings.answered(each.series, each.suspicion, None, problem=problem))
         else:
             builds.setdefault(each.good.sut_id, []).append(each)
-    for number, group in enumerate(builds.values()):
+    for number, group in enumerate(builds.values(), start=1):
         against, problem = group[0].good.sut_label, ""
         found: dict[Key, Comparison] = {}
+        run_id = f"{session.plan.run_id}-gate{number}"
         try:
-            judged, problem = _gate(session, group[0].good, tonight, [each.series.key for each in group], number)
+            judged, problem = _gate(session, group[0].good, tonight, [each.series.key for each in group], run_id)
             found = {(each.scenario, each.metric): each for each in judged}
             comparisons += judged
         except RedlineError as error:
             problem = error.problem
+        said.evidence += answer.evidence_of(session, run_id)
         for each in group:
             comparison = found.get(each.series.key)
             why = "" if comparison is not None else problem or "its gate ended before it was decided"
-            answers.append(nights.answered(each.series, each.suspicion, comparison, against=against, problem=why))
+            answers.append(
+                night_findings.answered(each.series, each.suspicion, comparison, against=against, problem=why)
+            )
     return answers, tuple(comparisons)
 
 
 def _gate(
-    session: Session, good: Night, tonight: ArmSetup, keys: Sequence[Key], number: int
+    session: Session, good: Night, tonight: ArmSetup, keys: Sequence[Key], run_id: str
 ) -> tuple[tuple[Comparison, ...], str]:
     """(comparisons, why there are none) of tonight's build against a good night's, on these metrics alone.
 
-    `number`: of the gates of this night: their pairs are counted on, so that no two trials share a place.
+    `run_id`: the gate's own, so that it is a round by itself in the history of noise.
     """
     plan, narrator, seen = session.plan, session.narrator, session.seen
     baseline = _sut_of(plan, good)
@@ -190,7 +196,6 @@ def _gate(
             if any(name == each.name for name, _ in keys)
         ]
         groups += [replace(group, scenarios=tuple(scenarios))] if scenarios else []
-    run_id = f"{plan.run_id}-gate{number + 1}"
     plan.workspace.log_dir(run_id).mkdir(parents=True, exist_ok=True)
     confirmation = replace(plan, run_id=run_id, policy=plan.policy.for_confirmation(), groups=tuple(groups))
     arms = (
@@ -266,11 +271,11 @@ def _judged(
     """The night's verdict: what is worse first, then what could not be measured, settled or judged."""
     plan, seen = session.plan, session.seen
     broken = answer.broken_rules([trial for trial in seen.trials if trial.arm is Arm.SINGLE])
-    finding, reason = nights.finding_of(settled, answers, broken, said.findings, said.unjudged)
+    finding, reason = night_findings.finding_of(settled, answers, broken, said.findings, said.unjudged)
     missing = tuple(each.text for each in said.findings if each.kind in ("missing", "owed"))
     unjudged = tuple(f"not judged: {each}" for each in said.unjudged)
     joined = verdict.join(comparisons, answers, warnings=(*missing, *unjudged, *broken))
-    evidence = (*(each.text for each in said.findings), *answer.evidence_of(session))
+    evidence = (*(each.text for each in said.findings), *said.evidence)
     joined = replace(joined, finding=finding, reason=reason, evidence=evidence)
     return Judged(
         joined,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from checks.effects import share_from_log
 from checks.gate import Key
+from checks.night_findings import accepted
+from checks.night_series import Series, series_of, suspicion_of, whole
 from checks.nightly import owed
-from flows import nights
-from flows.nights import Series
 from flows.query import table
 from flows.workspace import Workspace, content_root
 from redline.errors import UsageError
@@ -23,7 +23,7 @@ from redline.units import format_percent, format_value
 
 def show(state_dir: Path, runner: str) -> Iterator[str]:
     """The nights of a runner class, one line each, then every series with its level. Raises StoreError."""
-    recorded = nights.whole(read_nights(Workspace(content_root(), state_dir).nights_dir, runner))
+    recorded = whole(read_nights(Workspace(content_root(), state_dir).nights_dir, runner))
     if not recorded:
         yield f"no nights of runner class {runner} on record"
         yield "  the first one: redline nightly --build BUILD"
@@ -49,7 +49,7 @@ def every_series(recorded: Sequence[Night]) -> tuple[Series, ...]:
         for reading in night.readings
     )
     return tuple(
-        nights.series_of([night for night in recorded if night.series_id == series_id], (scenario, metric), of_hash)
+        series_of([night for night in recorded if night.series_id == series_id], (scenario, metric), of_hash)
         for series_id, scenario, metric, of_hash in keys
     )
 
@@ -68,7 +68,7 @@ def accept(state_dir: Path, runner: str, key: Key, by: str, reason: str, wait_s:
     if not reason.strip() or not by.strip():
         raise UsageError("an acceptance says who and why", expected="--reason and --by with words in them")
     with runner_lock(wait_s, lambda _: None):
-        recorded = nights.whole(read_nights(workspace.nights_dir, runner))
+        recorded = whole(read_nights(workspace.nights_dir, runner))
         found = [series for series in every_series(recorded) if series.key == key]
         if not found:
             known = sorted({" ".join(series.key) for series in every_series(recorded)})
@@ -81,10 +81,10 @@ def accept(state_dir: Path, runner: str, key: Key, by: str, reason: str, wait_s:
         latest = max(found, key=lambda series: series.nights[-1].run_id)
         policy = workspace.policy(workspace.runner_class(runner).policy)
         baseline = workspace.baseline(runner, key[0])
-        suspicion = nights.suspicion_of(latest, policy, baseline.pin_id if baseline is not None else None)
+        suspicion = suspicion_of(latest, policy, baseline.pin_id if baseline is not None else None)
         now = datetime.now(UTC)
         run_id = f"{now:%Y%m%dT%H%M%S}-accepted"
-        night, _ = nights.accepted(latest, suspicion, run_id, reason, by, now.date().isoformat())
+        night = accepted(latest, suspicion, run_id, reason, by, now.date().isoformat())
         return write_night(workspace.nights_dir, night)
 
 

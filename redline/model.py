@@ -889,7 +889,9 @@ class NightChange:
 
 @dataclass(frozen=True, slots=True)
 class NightFinding:
-    """One thing a night had to say. `kind`: an outcome of `checks.nightly`, or `missing`, `improvement`, `accuracy`.
+    """One thing a night had to say.
+
+    `kind`: an outcome of `checks.nightly`, or `missing`, `improvement`, `accuracy`, `owed` or `accepted`.
 
     `build_good`, `build_bad`: labels of the last good and the first bad build, `first_run_id`: the first bad night,
     where it names them.

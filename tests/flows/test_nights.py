@@ -8,23 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from checks.nightly import Outcome, SuspicionKind, owed
-from flows import nights, nights_record
-from flows.nights import (
+from checks.night_findings import (
     answered,
     finding_of,
     gaps,
-    history_of,
     improvement_of,
     machine_changes,
-    one_build,
-    series_of,
     settled_half,
     still_owed,
-    suspicion_of,
-    went_back,
-    whole,
 )
+from checks.night_series import history_of, one_build, series_of, suspicion_of, went_back, whole
+from checks.nightly import Outcome, SuspicionKind, owed
+from flows import nights_record
 from redline.errors import StoreError, UsageError
 from redline.model import (
     AccuracyComparison,
@@ -280,4 +275,4 @@ def test_the_record_is_shown_and_a_level_accepted(tmp_path):
     shown = "\n".join(nights_record.show(tmp_path, "cpu"))
     assert "accepted by ada: a correctness fix that is worth it" in shown
     assert "nothing" in shown
-    assert nights.series_of(read_nights(tmp_path / "nights", "cpu"), KEY, HASH).tonight == 3
+    assert series_of(read_nights(tmp_path / "nights", "cpu"), KEY, HASH).tonight == 3

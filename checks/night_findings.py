@@ -1,17 +1,16 @@
-"""The nights of a runner class as series, and what a night has to say about each: bookkeeping, nothing is measured."""
+"""What a night has to say about its series, in words and figures, and what of it goes on record."""
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from checks import verdict
 from checks.effects import log_from_share, share_from_log
 from checks.gate import Key
-from checks.nightly import Outcome, Suspicion, SuspicionKind, better, build_log, missing_dates, owed, settle, suspect
+from checks.night_series import SETTLED_SUFFIX, Series, release_of
+from checks.nightly import Outcome, Suspicion, SuspicionKind, better, build_log, missing_dates, owed, settle
 from checks.policy import Policy
-from redline.errors import UsageError
 from redline.metrics import CATALOGUE
 from redline.model import (
     AccuracyComparison,
@@ -22,37 +21,14 @@ from redline.model import (
     Night,
     NightChange,
     NightFinding,
-    digest,
 )
 from redline.units import format_percent
 
 SAME_BUILD_LOG = (0.0, 0.0)
 """What a build costs against itself (oriented log): nothing."""
 
-SETTLED_SUFFIX = "-settled"
-"""Ends the run id of the second half of a night's record: its readings are kept before anything is confirmed."""
-
 LEGS_NIGHTS = 7
 """A series that was read within so many nights is missed when tonight has no reading of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One primary metric over the nights that have a reading of it, oldest first, tonight's last.
-
-    `readings`: oriented logs; `changes`: the level changes on record, with indices of these nights.
-    """
-
-    key: Key
-    scenario_hash: str
-    nights: tuple[Night, ...]
-    readings: tuple[float, ...]
-    changes: tuple[LevelChange, ...]
-
-    @property
-    def tonight(self) -> int:
-        """The index of the last reading."""
-        return len(self.readings) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,105 +38,6 @@ class Answered:
     outcome: Outcome
     finding: NightFinding
     change: NightChange | None
-
-
-def series_id_of(extra_args: Sequence[str], models: Sequence[tuple[str, str]], fingerprint_id: str) -> str:
-    """What nights must share to be one history: the machine and how the server is started, not the build."""
-    return digest([fingerprint_id, tuple(extra_args), tuple(models)])
-
-
-def whole(recorded: Sequence[Night]) -> tuple[Night, ...]:
-    """The nights with both halves of their records joined, oldest first; acceptances stay as they are."""
-    halves = {each.run_id: each for each in recorded if each.run_id.endswith(SETTLED_SUFFIX)}
-    return tuple(
-        replace(each, findings=half.findings, changes=half.changes)
-        if (half := halves.get(each.run_id + SETTLED_SUFFIX)) is not None
-        else each
-        for each in recorded
-        if each.run_id not in halves
-    )
-
-
-def history_of(nights: Sequence[Night], tonight: Night) -> tuple[Night, ...]:
-    """The nights that tonight may be compared with, tonight last; `nights` are whole.
-
-    Raises UsageError if tonight is on record already, or is not later than the last night.
-    """
-    before = tuple(night for night in nights if night.series_id == tonight.series_id)
-    if before and before[-1].run_id >= tonight.run_id:
-        raise UsageError(
-            "this machine's clock is behind the record",
-            expected=f"a run after {before[-1].run_id}",
-            found=tonight.run_id,
-            next_step="set the clock; a night with a date of the future has to be moved away from the record",
-        )
-    if any(night.date == tonight.date and night.readings for night in before):
-        raise UsageError(
-            f"the night of {tonight.date} is on record",
-            expected="one night a date: measuring again until it fits is a choice of results",
-            found=next(night.run_id for night in before if night.date == tonight.date),
-            next_step="give the night its own name if it is another one: --date YYYY-MM-DD",
-        )
-    return (*before, tonight)
-
-
-def release_of(series: Series, policy: Policy, release_pin_id: str | None) -> Sequence[int]:
-    """The nights of the release's build; without one, the first nights of the series."""
-    released = [index for index, night in enumerate(series.nights) if night.pin_id == release_pin_id]
-    return released or range(min(policy.nightly.drift_nights, len(series.nights)))
-
-
-def series_of(nights: Sequence[Night], key: Key, scenario_hash: str) -> Series:
-    """One metric of one version of one scenario over these nights."""
-    metric = CATALOGUE[key[1]]
-    chosen: list[Night] = []
-    readings: list[float] = []
-    for night in nights:
-        for reading in night.readings:
-            if (reading.scenario, reading.metric, reading.scenario_hash) == (*key, scenario_hash):
-                chosen.append(night)
-                readings.append(metric.oriented_log(reading.value))
-    run_ids = [night.run_id for night in chosen]
-    changes = [
-        LevelChange(change.kind, bisect.bisect_left(run_ids, change.first_run_id), change.size, change.excused)
-        for night in nights
-        for change in night.changes
-        if (change.scenario, change.metric, change.scenario_hash) == (*key, scenario_hash)
-    ]
-    return Series(key, scenario_hash, tuple(chosen), tuple(readings), tuple(changes))
-
-
-def suspicion_of(series: Series, policy: Policy, release_pin_id: str | None) -> Suspicion | None:
-    """What is wrong with tonight's reading of a series, or None."""
-    metric = CATALOGUE[series.key[1]]
-    margin = policy.for_confirmation().of(metric.metric_id).margin
-    return suspect(
-        series.readings,
-        series.changes,
-        policy.nightly,
-        margin_log=log_from_share(margin, metric.better),
-        release=release_of(series, policy, release_pin_id),
-        open_since=_open_since(series),
-    )
-
-
-def _open_since(series: Series) -> int | None:
-    """The first bad night of the suspicion that last night left open, back through every night that left it open."""
-    run_ids = [night.run_id for night in series.nights]
-    first: int | None = None
-    for night in reversed(series.nights[:-1]):
-        named = [
-            each.first_run_id
-            for each in night.findings
-            if each.kind == Outcome.OPEN.value and (each.scenario, each.metric) == series.key
-        ]
-        if not named:
-            return first
-        index = min(bisect.bisect_left(run_ids, named[0]), series.tonight)
-        if any(change.kind is LevelKind.ACCEPTED and change.first >= index for change in series.changes):
-            return first
-        first = index if first is None else min(first, index)
-    return first
 
 
 def improvement_of(series: Series, policy: Policy) -> tuple[NightFinding, NightChange] | None:
@@ -174,24 +51,6 @@ def improvement_of(series: Series, policy: Policy) -> tuple[NightFinding, NightC
         words += ": what the environment had taken, it gave back"
     finding = NightFinding("improvement", *series.key, words, before.sut_label, first.sut_label)
     return finding, _on_record(series, change)
-
-
-def one_build(series: Series, suspicion: Suspicion) -> bool:
-    """True if every night from the last good one on measured the same build: it costs nothing against itself."""
-    builds = {night.sut_id for night in series.nights[suspicion.last_good :]}
-    return len(builds) == 1
-
-
-def went_back(series: Series, suspicion: Suspicion) -> str:
-    """Why a gate of tonight's build would settle nothing: it is the good one again. Empty if it is not."""
-    good, tonight = series.nights[suspicion.last_good], series.nights[-1]
-    if good.sut_id != tonight.sut_id or one_build(series, suspicion):
-        return ""
-    suspected = next(night for night in series.nights[suspicion.last_good :] if night.sut_id != good.sut_id)
-    return (
-        f"tonight measured {good.sut_label} again, the suspected build is {suspected.sut_label}: "
-        "compare the two with `redline gate`"
-    )
 
 
 def answered(
@@ -260,42 +119,6 @@ def machine_changes(before: Mapping[str, str], after: Mapping[str, str]) -> tupl
     )
 
 
-def settled_half(night: Night, findings: Sequence[NightFinding], changes: Sequence[NightChange]) -> Night:
-    """The second half of tonight's record: what was found and what goes on record."""
-    return replace(
-        night,
-        run_id=night.run_id + SETTLED_SUFFIX,
-        trial_ids=(),
-        readings=(),
-        findings=tuple(findings),
-        changes=tuple(changes),
-    )
-
-
-def accepted(
-    series: Series, suspicion: Suspicion | None, run_id: str, reason: str, by: str, date: str
-) -> tuple[Night, str]:
-    """(the record that the level a series has now is accepted, what it says): nothing older is owed any more.
-
-    What was suspected and never settled is taken into the level, else it would be suspected again tomorrow.
-    """
-    last = series.nights[-1]
-    moved = suspicion if suspicion is not None and suspicion.kind is not SuspicionKind.DRIFT else None
-    first = series.nights[moved.first_bad] if moved is not None else last
-    change = NightChange(*_identity(series), LevelKind.ACCEPTED, first.run_id, moved.size if moved is not None else 0.0)
-    words = f"{_named(series)}: the level since {first.date} is accepted by {by}: {reason}"
-    record = replace(
-        last,
-        run_id=run_id,
-        date=date,
-        trial_ids=(),
-        readings=(),
-        findings=(NightFinding("accepted", *series.key, words),),
-        changes=(change,),
-    )
-    return record, words
-
-
 def finding_of(
     settled: Sequence[Answered],
     answers: Sequence[AccuracyComparison],
@@ -323,6 +146,39 @@ def finding_of(
         return Finding.NO_BASELINE, f"On record now, but there is no history to judge by: {'; '.join(unjudged)}"
     told = [each.text for each in findings]
     return Finding.NO_WORSE, "Nothing is worse than the nights before" + (f". {told[0]}" if told else "")
+
+
+def settled_half(night: Night, findings: Sequence[NightFinding], changes: Sequence[NightChange]) -> Night:
+    """The second half of tonight's record: what was found and what goes on record."""
+    return replace(
+        night,
+        run_id=night.run_id + SETTLED_SUFFIX,
+        trial_ids=(),
+        readings=(),
+        findings=tuple(findings),
+        changes=tuple(changes),
+    )
+
+
+def accepted(series: Series, suspicion: Suspicion | None, run_id: str, reason: str, by: str, date: str) -> Night:
+    """The record that the level a series has now is accepted: nothing older is owed any more.
+
+    What was suspected and never settled is taken into the level, else it would be suspected again tomorrow.
+    """
+    last = series.nights[-1]
+    moved = suspicion if suspicion is not None and suspicion.kind is not SuspicionKind.DRIFT else None
+    first = series.nights[moved.first_bad] if moved is not None else last
+    change = NightChange(*_identity(series), LevelKind.ACCEPTED, first.run_id, moved.size if moved is not None else 0.0)
+    words = f"{_named(series)}: the level since {first.date} is accepted by {by}: {reason}"
+    return replace(
+        last,
+        run_id=run_id,
+        date=date,
+        trial_ids=(),
+        readings=(),
+        findings=(NightFinding("accepted", *series.key, words),),
+        changes=(change,),
+    )
 
 
 def _seen(series: Series, suspicion: Suspicion) -> str:
