@@ -15,6 +15,7 @@ RedlineError
     ├── LoadError             5   the load generator itself failed
     ├── StoreError            5   a trial or the database could not be read or written
     │   └── StoreBusyError        another process holds the database
+    ├── SandboxError          5   no program of a stranger may be run on this machine, or its walls failed
     └── RunnerBusyError       5   another measurement holds this machine
 """
 
@@ -121,3 +122,7 @@ class StoreBusyError(StoreError):
 
 class RunnerBusyError(InfrastructureError):
     """Another measurement holds this machine."""
+
+
+class SandboxError(InfrastructureError):
+    """No sandbox works on this machine, or it failed; nothing was run outside of one."""

@@ -1,1 +1,1 @@
-"""How answers are scored. Pure."""
+"""How answers are scored. Pure: text in, numbers out; `scorers.scorer(name)` is the way in."""

@@ -1,0 +1,1 @@
+"""Strangers' programs, run where they can harm nothing. Off unless somebody asks for it."""
