@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from redline.cli import bisecting, health, instrument, measuring, method, nights, reading, replaying
+from redline.cli import bisecting, datasets, health, instrument, measuring, method, nights, reading, replaying
 from redline.errors import ExitCode, InfrastructureError, RedlineError
 
 EPILOG = """\
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=_version())
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for part in (instrument, measuring, bisecting, nights, health, replaying, method, reading):
+    for part in (instrument, measuring, bisecting, nights, health, replaying, method, datasets, reading):
         part.add_commands(commands)
     return top
 

@@ -10,6 +10,8 @@ from redline.datasets import skill_tasks
 from redline.model import (
     AudioPrompt,
     ChatPrompt,
+    DatasetItems,
+    Item,
     Prompt,
     RandomTokens,
     Request,
@@ -32,13 +34,20 @@ def _stream(scenario: Scenario, purpose: str, repeat_index: int) -> random.Rando
 
 
 def requests(
-    scenario: Scenario, repeat_index: int, offsets_ns: Sequence[int], salt: str, *, warm_up: bool = False
+    scenario: Scenario,
+    repeat_index: int,
+    offsets_ns: Sequence[int],
+    salt: str,
+    *,
+    warm_up: bool = False,
+    items: Sequence[Item] = (),
 ) -> tuple[Request, ...]:
     """The requests of one repeat, shape (request_count,), in order of their due times.
 
-    Warm-up requests have the same shape and different prompts. The salt of a repeat keeps its prompts out
-    of the server's prefix cache of every other repeat.
-    Raises ValueError if there is not one offset per request.
+    Warm-up requests have the same shape and different prompts; those of a data set have its own prompts, in the
+    same order in every repeat. The salt of a repeat keeps its prompts out of the server's prefix cache of every
+    other repeat. `items`: of a data set, one per request, in the order in which they are asked.
+    Raises ValueError if there is not one offset, and one item of a data set, per request.
     """
     if len(offsets_ns) != scenario.request_count:
         raise ValueError(f"{len(offsets_ns)} offsets for {scenario.request_count} requests")
@@ -48,6 +57,8 @@ def requests(
             return _random_tokens(workload, _stream(scenario, purpose, repeat_index), offsets_ns, salt)
         case SkillTasks() as workload:
             return _skill_tasks(workload, scenario, offsets_ns, salt)
+        case DatasetItems() as workload:
+            return _dataset_items(workload, scenario, offsets_ns, salt, items)
 
 
 def _random_tokens(
@@ -92,23 +103,60 @@ def _skill_tasks(workload: SkillTasks, scenario: Scenario, offsets_ns: Sequence[
     )
 
 
+def _dataset_items(
+    workload: DatasetItems, scenario: Scenario, offsets_ns: Sequence[int], salt: str, items: Sequence[Item]
+) -> tuple[Request, ...]:
+    if len(items) != len(offsets_ns):
+        raise ValueError(f"{len(items)} items of data set {workload.dataset} for {len(offsets_ns)} requests")
+    return tuple(
+        Request(
+            index=index,
+            prompt=item.prompt,
+            output_tokens=workload.output_tokens_max,
+            ignore_eos=False,
+            offset_ns=offset_ns,
+            cache_salt=salt,
+            expected=item.reference if scenario.measures_accuracy else None,
+            output_tokens_min=workload.output_tokens_min,
+            temperature=workload.temperature,
+            top_p=workload.top_p,
+            keep_special_tokens=workload.keep_special_tokens,
+        )
+        for index, (item, offset_ns) in enumerate(zip(items, offsets_ns, strict=True))
+    )
+
+
 def item_key(request: Request) -> str:
-    """A stable name of a scored item: the same on every build, for pairing."""
+    """What a report calls a skill task: its place and its prompt."""
     assert isinstance(request.prompt, TokenPrompt)  # skill tasks are sent as token ids
     prompt = "".join(skill_tasks.VOCABULARY[token_id] for token_id in request.prompt.token_ids[1:])
     return f"{request.index:05d} {prompt}"
 
 
-def scenario_hash(scenario: Scenario, offsets_ns_by_repeat: Sequence[Sequence[int]]) -> str:
-    """The scenario's identity, 16 hex digits: its materialised prompts, lengths and due times, no salts."""
+def scenario_hash(scenario: Scenario, offsets_ns_by_repeat: Sequence[Sequence[int]], items: Sequence[Item] = ()) -> str:
+    """The scenario's identity, 16 hex digits: its materialised prompts, lengths and due times, no salts.
+
+    `items`: as in `requests`. They are the same in every repeat, and so are taken once.
+    """
+    prompts = [_material(item.prompt) for item in items]
     material = [
         [
-            [_material(request.prompt), request.output_tokens, request.ignore_eos, request.offset_ns, request.expected]
-            for request in requests(scenario, repeat_index, offsets_ns, salt="")
+            [
+                prompts[index] if prompts else _material(request.prompt),
+                request.output_tokens,
+                request.ignore_eos,
+                request.offset_ns,
+                request.expected,
+            ]
+            for index, request in enumerate(requests(scenario, repeat_index, offsets_ns, salt="", items=items))
         ]
         for repeat_index, offsets_ns in enumerate(offsets_ns_by_repeat)
     ]
-    return digest([scenario.arrivals.kind, in_flight_max(scenario.arrivals), material])
+    drawn: list[object] = []
+    if isinstance(scenario.workload, DatasetItems):
+        drawn = [scenario.workload.output_tokens_min, scenario.workload.temperature, scenario.workload.top_p]
+        drawn += ["special tokens kept"] if scenario.workload.keep_special_tokens else []
+    return digest([scenario.arrivals.kind, in_flight_max(scenario.arrivals), material, *drawn])
 
 
 def _material(prompt: Prompt) -> object:
