@@ -132,7 +132,7 @@ def finding_of(
     }
     regressed = [each.finding.text for each in settled if each.outcome is Outcome.REGRESSED]
     opened = [each.finding.text for each in settled if each.outcome is Outcome.OPEN]
-    owed = [each.text for each in findings if each.kind == "owed"]
+    owed = [each.text for each in findings if each.kind in ("target", "owed")]
     worse = [*by_answers[Finding.REGRESSED], *regressed, *owed]
     invalid = [*broken, *by_answers[Finding.INVALID]]
     undecided = [*opened, *by_answers[Finding.INCONCLUSIVE]]

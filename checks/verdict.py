@@ -5,7 +5,7 @@ The first row that applies is the finding ("any" is any primary metric or accura
 | row | finding      | when                                                                          |
 |-----|--------------|-------------------------------------------------------------------------------|
 | 1   | invalid      | an arm is not what it should be (`arm_problems`: wrong build, changed host)   |
-| 2   | regressed    | any is regressed                                                              |
+| 2   | regressed    | any is regressed, or a requirement is not met (`unmet`)                       |
 | 3   | invalid      | any is invalid, or nothing was compared                                       |
 | 4   | inconclusive | any is inconclusive                                                           |
 | 5   | no baseline  | any has no baseline                                                           |
@@ -44,19 +44,25 @@ def join(
     arm_problems: Sequence[str] = (),
     missing_baselines: Sequence[str] = (),
     warnings: Sequence[str] = (),
+    unmet: Sequence[str] = (),
 ) -> Verdict:
     """The verdict over every comparison of one candidate against one baseline.
 
     `arm_problems`: why an arm as a whole is evidence of nothing; `missing_baselines`: scenarios that were
-    measured but have nothing to be compared with. `evidence` is ranked: what decides first.
+    measured but have nothing to be compared with; `unmet`: what the candidate had to reach whatever the baseline does
+    (an accuracy target, a latency limit) and did not. `evidence` is ranked: what decides first.
     """
     finding = _finding(comparisons, accuracy, arm_problems, missing_baselines)
+    reason = _reason(finding, comparisons, accuracy, arm_problems, missing_baselines)
+    if unmet and not arm_problems:
+        reason = unmet[0] + _also(len(unmet) - 1) + (f". {reason}" if finding is Finding.REGRESSED else "")
+        finding = Finding.REGRESSED
     return Verdict(
         finding=finding,
-        reason=_reason(finding, comparisons, accuracy, arm_problems, missing_baselines),
+        reason=reason,
         comparisons=tuple(comparisons),
         accuracy=tuple(accuracy),
-        evidence=_evidence(comparisons, accuracy),
+        evidence=(*(f"{Finding.REGRESSED.value}: {each}" for each in unmet), *_evidence(comparisons, accuracy)),
         warnings=(*arm_problems, *(f"no baseline for {name}" for name in missing_baselines), *warnings),
     )
 

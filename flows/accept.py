@@ -1,4 +1,4 @@
-"""Baselines and scenarios as people handle them: accept a run, list what is accepted, show what would run."""
+"""Baselines as people handle them: accept a run, list what is accepted, find the build that is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.measure import hash_scenario
 from flows.workspace import Workspace, content_root
 from redline import content
 from redline.builds.resolve import write_pin
@@ -161,6 +160,28 @@ def item_scores(trials: Sequence[Trial]) -> dict[str, float]:
     return {key: sum(values) / len(values) for key, values in sorted(scores.items())}
 
 
+def accepted_build(state_dir: Path, runner: str, scenarios: Sequence[str]) -> str:
+    """The build of the accepted baselines of these scenarios, as the path of its recorded pin.
+
+    Raises UsageError if nothing is accepted, or more than one build is.
+    """
+    workspace = Workspace(content_root(), state_dir)
+    found = {
+        baseline.pin_id: baseline.sut_label
+        for name in scenarios
+        if (baseline := workspace.baseline(runner, name)) is not None
+    }
+    if len(found) != 1:
+        raise UsageError(
+            "the last release is not known from the baselines",
+            expected=f"one accepted build for {', '.join(scenarios)} on {runner}",
+            found=", ".join(found.values()) or "no accepted baseline",
+            next_step="say it: --release BUILD",
+        )
+    (pin_id,) = found
+    return str(workspace.baseline_path(runner, scenarios[0]).parent / "pins" / f"{pin_id}.json")
+
+
 def show(runner: str) -> Iterator[str]:
     """A line or two per accepted baseline of a runner class."""
     directory = content_root() / "baselines" / runner
@@ -175,24 +196,3 @@ def show(runner: str) -> Iterator[str]:
         for metric, values in baseline.readings.items():
             shown = ", ".join(format_value(value, CATALOGUE[metric].unit) for value in values)
             yield f"  {CATALOGUE[metric].label}: {shown}"
-
-
-def describe_scenarios(name: str | None) -> Iterator[str]:
-    """Every scenario in a line, or one of them in full. Raises ContentError for an unknown one."""
-    workspace = Workspace(content_root(), content_root())
-    if name is None:
-        for path in sorted((workspace.root / "scenarios").glob("*.toml")):
-            yield f"{path.stem}: {content.scenario(path).description}"
-        return
-    scenario = workspace.scenario(name)
-    recipe = workspace.recipe(scenario.recipe)
-    yield f"{scenario.name}: {scenario.description}"
-    yield f"  hash {hash_scenario(scenario, recipe)}"
-    yield f"  {scenario.arrivals}"
-    yield f"  {scenario.workload}"
-    windows = f"{scenario.discard_count} + {scenario.repeat_count} windows"
-    yield f"  {scenario.request_count} requests, {windows}, seed {scenario.seed}"
-    yield f"  judged by {', '.join(scenario.metrics)}"
-    yield f"  recipe {recipe.name}: {recipe.description}"
-    for platform, server_args in recipe.server_args.items():
-        yield f"    {platform}: --model {recipe.model} {' '.join(server_args)}"

@@ -13,10 +13,11 @@ from checks.validity import CLIENT_RULES
 from flows import judge
 from flows.accept import item_scores
 from flows.judge import SpeedState
-from flows.plan import Plan
+from flows.mlperf_page import sections_of
+from flows.plan import Plan, Use
 from flows.request import Judged, Session
+from flows.requirements import targets_of, unmet
 from redline.datasets import materialise
-from redline.load.arrivals import offsets_ns
 from redline.metrics import reading_of
 from redline.model import (
     AccuracyComparison,
@@ -37,14 +38,19 @@ from redline.model import (
 from reports.data import NextStep, ScenarioSection
 
 EXAMPLES_MAX = 3
+LEFT_TO_TARGET = (
+    "not shown to be worse; too few items to show the share kept of the baseline, so the accuracy target decides"
+)
 WRONG_BUILD = "the pinned build answers"
 
 
 def answers_are_worse(session: Session) -> bool:
-    """True if accuracy alone already makes the gate's verdict `regressed`: valid trials, proven loss."""
+    """True if accuracy alone makes the verdict `regressed`: valid trials, and a proven loss or a missed target."""
     trials = session.seen.trials
-    valid = all(trial.status is TrialStatus.VALID for trial in trials)
-    return valid and any(found.finding is Finding.REGRESSED for found in _accuracy(session.plan, trials))
+    if not all(trial.status is TrialStatus.VALID for trial in trials):
+        return False
+    worse = any(found.finding is Finding.REGRESSED for found in _accuracy(session.plan, trials))
+    return worse or (_targets_decide(session, trials) and bool(unmet(session.plan, trials)))
 
 
 def _accuracy(plan: Plan, trials: Sequence[Trial]) -> tuple[AccuracyComparison, ...]:
@@ -64,7 +70,10 @@ def of_pairs(session: Session, state: SpeedState, *, speed_measured: bool) -> Ju
     warnings = (*broken_rules(trials), *_machine_warnings(plan, trials))
     if state.pair_limit > 0 and not speed_measured:
         warnings = (*warnings, "speed was not measured: the answers alone decide (--complete measures it all the same)")
-    joined = _joined(comparisons, compared, (), trials, problems, warnings)
+    missed = unmet(plan, trials)
+    if not _targets_decide(session, trials):
+        warnings, missed = (*warnings, *missed), ()
+    joined = _joined(comparisons, compared, (), trials, problems, warnings, missed)
     joined = _with_evidence(joined, _evidence(seen.baseline, seen.candidate, trials))
     return Judged(
         joined,
@@ -76,11 +85,21 @@ def of_pairs(session: Session, state: SpeedState, *, speed_measured: bool) -> Ju
     )
 
 
+def _targets_decide(session: Session, trials: Sequence[Trial]) -> bool:
+    """A release must reach its targets; in a gate, a missed one counts only if the baseline reaches all of them."""
+    return session.options.use is Use.SIGNOFF or all(
+        reading.ok
+        for scenario in session.plan.scenarios
+        for reading in targets_of(scenario, trials)
+        if reading.arm is Arm.BASELINE
+    )
+
+
 def against_baselines(session: Session) -> Judged:
     """The answer of a run: each scenario against its accepted baseline, if there is one for this machine."""
     plan, seen = session.plan, session.seen
     comparisons: list[Comparison] = []
-    compared: list[AccuracyComparison] = []
+    answers: list[AccuracyComparison] = []
     missing: list[str] = []
     for scenario in plan.scenarios:
         trial = next(each for each in seen.trials if each.scenario == scenario.name)
@@ -93,14 +112,14 @@ def against_baselines(session: Session) -> Judged:
         elif scenario.measures_accuracy:
             before = ItemScores(scenario.name, baseline.item_scores, len(baseline.trial_ids))
             after = ItemScores(scenario.name, item_scores([trial]), 1)
-            compared.append(accuracy.compare(before, after, plan.policy.accuracy))
+            answers.append(compared(plan, scenario, before, after))
         else:
             comparisons += _stored(plan, scenario, trial, baseline)
             unread = [metric for metric in scenario.metrics if metric not in baseline.readings]
             missing += [f"{scenario.name} (accepted without a reading of {metric})" for metric in unread]
     problems = broken_rules(seen.trials)
     warnings = (*problems, *_machine_warnings(plan, seen.trials))
-    joined = _joined(comparisons, compared, missing, seen.trials, problems, warnings)
+    joined = _joined(comparisons, answers, missing, seen.trials, problems, warnings, unmet(plan, seen.trials))
     steps = [_accept_step(session)] if joined.finding is Finding.NO_BASELINE else []
     return Judged(
         joined,
@@ -132,7 +151,14 @@ def sections(plan: Plan, trials: Sequence[Trial]) -> tuple[ScenarioSection, ...]
         scenario_hash = plan.scenario_hashes[scenario.name]
         found.append(
             ScenarioSection(
-                scenario.name, scenario.description, scenario_hash, counts, samples, _remarks(scenario, chosen)
+                scenario.name,
+                scenario.description,
+                scenario_hash,
+                counts,
+                samples,
+                _remarks(scenario, chosen),
+                targets_of(scenario, chosen),
+                sections_of(plan, scenario, chosen),
             )
         )
     return tuple(found)
@@ -165,23 +191,32 @@ def _accuracy_of_arms(plan: Plan, scenario: Scenario, trials: Sequence[Trial]) -
     before, after = (
         ItemScores(scenario.name, item_scores(arms[arm]), len(arms[arm])) for arm in (Arm.BASELINE, Arm.CANDIDATE)
     )
-    compared = accuracy.compare(before, after, plan.policy.accuracy)
+    paired = compared(plan, scenario, before, after)
     problems = broken_rules([*arms[Arm.BASELINE], *arms[Arm.CANDIDATE]])
     if problems:
-        return replace(compared, finding=Finding.INVALID, warnings=problems)
-    return replace(compared, examples=_examples(scenario, arms[Arm.BASELINE], arms[Arm.CANDIDATE]))
+        return replace(paired, finding=Finding.INVALID, warnings=problems)
+    return replace(paired, examples=_examples(plan, scenario, arms[Arm.BASELINE], arms[Arm.CANDIDATE]))
+
+
+def compared(plan: Plan, scenario: Scenario, before: ItemScores, after: ItemScores) -> AccuracyComparison:
+    """The paired comparison; where the scenario has a target, what it cannot tell is left to the target."""
+    found = replace(accuracy.compare(before, after, plan.policy.accuracy), metric=scenario.metrics[0])
+    if scenario.accuracy is None or found.finding is not Finding.INCONCLUSIVE:
+        return found
+    return replace(found, finding=Finding.NO_WORSE, warnings=(*found.warnings, LEFT_TO_TARGET))
 
 
 def _examples(
-    scenario: Scenario, baseline: Sequence[Trial], candidate: Sequence[Trial]
+    plan: Plan, scenario: Scenario, baseline: Sequence[Trial], candidate: Sequence[Trial]
 ) -> tuple[tuple[str, str, str, str], ...]:
     """(item, expected, baseline answer, candidate answer) of the first items that were lost."""
     before, after = _answers(baseline), _answers(candidate)
     lost = [index for index in before if index in after and before[index][1] > after[index][1]]
-    items = materialise.requests(scenario, 0, offsets_ns(scenario), salt="") if lost else ()
+    work = plan.works[scenario.name]
+    asked = work.requests(0, salt="") if lost else ()
+    keys = [item.key for item in work.items] if work.items else [materialise.item_key(each) for each in asked]
     return tuple(
-        (materialise.item_key(items[index]), items[index].expected or "", before[index][0], after[index][0])
-        for index in lost[:EXAMPLES_MAX]
+        (keys[index], asked[index].expected or "", before[index][0], after[index][0]) for index in lost[:EXAMPLES_MAX]
     )
 
 
@@ -251,6 +286,7 @@ def _joined(
     trials: Sequence[Trial],
     problems: Sequence[str],
     warnings: Sequence[str],
+    missed: Sequence[str],
 ) -> Verdict:
     """The verdict by the precedence of `checks.verdict`: what could not be measured never hides a proven loss.
 
@@ -258,7 +294,12 @@ def _joined(
     """
     wrong_build = broken_rules(trials, rule=WRONG_BUILD)
     joined = verdict.join(
-        comparisons, compared, arm_problems=wrong_build, missing_baselines=missing, warnings=tuple(warnings)
+        comparisons,
+        compared,
+        arm_problems=wrong_build,
+        missing_baselines=missing,
+        warnings=tuple(warnings),
+        unmet=missed,
     )
     if problems and joined.finding not in (Finding.REGRESSED, Finding.INVALID):
         return replace(joined, finding=Finding.INVALID, reason="; ".join(list(problems)[:2]))

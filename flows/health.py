@@ -16,7 +16,7 @@ from checks.policy import Policy
 from flows import aa_series, session
 from flows.aa_series import Recorded, Series
 from flows.health_tables import EXIT_CODES, section
-from flows.plan import Options, Wanted, checked_hash, groups, make_plan
+from flows.plan import Options, Wanted, identity_of, make_plan
 from flows.prefect_api import prefect_api
 from flows.query import table
 from flows.request import Answer, GateRequest
@@ -146,12 +146,11 @@ def _measure(workspace: Workspace, request: HealthRequest, scenarios: tuple[str,
 
 def _speed_scenarios(workspace: Workspace, request: HealthRequest) -> dict[str, tuple[Scenario, str]]:
     """Scenario and hash of each scenario asked for that measures speed, by name. Raises UsageError without one."""
-    platform = workspace.runner_class(request.runner).platform
+    runner_class = workspace.runner_class(request.runner)
     found = {
-        scenario.name: (scenario, checked_hash(scenario, group.recipe))
-        for group in groups(workspace, request.scenarios, platform, ())
-        if not group.measures_accuracy
-        for scenario in group.scenarios
+        name: identity_of(workspace, name, runner_class)
+        for name in dict.fromkeys(request.scenarios)
+        if not workspace.scenario(name).measures_accuracy
     }
     if not found:
         raise UsageError(

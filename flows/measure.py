@@ -16,27 +16,28 @@ from pathlib import Path
 from typing import TypeVar
 
 from checks.validity import drop_reason_for, trial_validity
+from flows import stand_ins
+from flows.official import Driver, drive_officially
 from flows.progress import Narrator
+from flows.scored import scored
+from flows.workload import Work
+from flows.workspace import Workspace
 from redline.access import api_key
 from redline.builds.install import InstalledBuild
-from redline.datasets import materialise
 from redline.deploy import endpoint as attached
 from redline.deploy import process as deployer
 from redline.deploy.server_metrics import difference, read_counters
 from redline.errors import DeployError
-from redline.load.arrivals import offsets_ns
 from redline.load.client import LoadPlan
-from redline.load.worker import LoadWorker, load_worker
+from redline.load.worker import LoadWorker, Window, load_worker
 from redline.model import (
     Arm,
     Calibration,
     Concurrency,
     Endpoint,
     Offline,
-    Outcome,
     Recipe,
     Repeat,
-    RequestRecord,
     RunnerClass,
     RunnerFingerprint,
     Scenario,
@@ -45,14 +46,12 @@ from redline.model import (
     SystemUnderTest,
     Trial,
     TrialStatus,
-    digest,
     in_flight_max,
     is_closed_loop,
 )
 from redline.runner.affinity import pin
 from redline.runner.fingerprint import split_cpus, usable_cpu_ids
 from redline.runner.telemetry import cpu_shares, read_cpu_times
-from redline.scoring.exact_match import exact_match
 from redline.store.trials import write_trial
 
 START_EXPECTED_S = 28.0
@@ -77,14 +76,15 @@ class Round:
     arms: tuple[ArmSetup, ...]
     recipe: Recipe
     scenarios: tuple[Scenario, ...]
+    works: Mapping[str, Work]
     scenario_hashes: Mapping[str, str]
     runner_class: RunnerClass
     fingerprint: RunnerFingerprint
     model_paths: Mapping[Arm, str]
-    state_dir: Path
-    trials_dir: Path
+    workspace: Workspace
     log_dir: Path
     calibration: Calibration | None = None
+    driver: Driver = "native"
     on_trial: Callable[[Trial], None] = lambda _: None
 
 
@@ -98,6 +98,7 @@ class _Bench:
     trial_id: str = ""
     started_at: str = ""
     repeats: list[Repeat] = field(default_factory=list)
+    figures: Mapping[str, float] = field(default_factory=dict)
     retries_left: int = 0
     api_key: str | None = field(default=None, repr=False)
 
@@ -165,9 +166,18 @@ def _deployed(round_: Round, group: Sequence[ArmSetup], narrator: Narrator) -> I
     expected_s = START_EXPECTED_S * (1.25 if resident == 2 else 1)
     with ExitStack() as stack:
         with narrator.doing(f"starting {round_.recipe.name}: {names}", expected_s):
+            _make_stand_in(round_, group, narrator)
             servers = [(setup, _launch(round_, setup, stack, narrator)) for setup in group]
             benches = [_ready(round_, setup, server) for setup, server in servers]
         yield benches
+
+
+def _make_stand_in(round_: Round, group: Sequence[ArmSetup], narrator: Narrator) -> None:
+    """The tiny model that the recipe stands for, once on this machine; both arms serve the same one."""
+    python = next((setup.build.python for setup in group if setup.build is not None), None)
+    if round_.recipe.stand_in and python is not None:
+        narrator.detail(f"stand-in model {round_.recipe.stand_in}: made now unless it was made before")
+        stand_ins.make(round_.workspace, round_.recipe, python)
 
 
 def _launch(round_: Round, setup: ArmSetup, stack: ExitStack, narrator: Narrator) -> deployer.ServerProcess | None:
@@ -181,7 +191,7 @@ def _launch(round_: Round, setup: ArmSetup, stack: ExitStack, narrator: Narrator
             platform=setup.sut.pin.platform,
             extra_args=setup.sut.extra_args,
             model=round_.model_paths[setup.arm],
-            state_dir=round_.state_dir,
+            state_dir=round_.workspace.state_dir,
             log_path=round_.log_dir / name,
             distribution=setup.sut.pin.distribution,
             installed_version=setup.build.installed_version,
@@ -194,7 +204,9 @@ def _ready(round_: Round, setup: ArmSetup, server: deployer.ServerProcess | None
     if server is None:
         key = api_key()
         replicas = [
-            attached.attach(url, served_model_name=round_.recipe.served_model_name, api_key=key)
+            attached.attach(
+                url, served_model_name=round_.recipe.served_model_name, serves=round_.recipe.serves, api_key=key
+            )
             for url in (setup.sut.pin.url or "").split(",")
         ]
         others = tuple(replica.base_url for replica in replicas[1:])
@@ -214,6 +226,7 @@ def _measure_scenario(
         bench.trial_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
         bench.started_at = datetime.now(UTC).isoformat(timespec="seconds")
         bench.repeats = []
+        bench.figures = {}
         bench.retries_left = round_.runner_class.retry_count_max
     expected_s = _expected_scenario_s(scenario) * len(benches)
     try:
@@ -235,7 +248,7 @@ def _measure_scenario(
 
 
 def _keep(round_: Round, trial: Trial) -> None:
-    write_trial(round_.trials_dir, trial)
+    write_trial(round_.workspace.trials_dir, trial)
     round_.on_trial(trial)
 
 
@@ -263,13 +276,12 @@ def _measure_window(
 def _one_repeat(
     round_: Round, scenario: Scenario, window: int, bench: _Bench, worker: LoadWorker, idle: Sequence[_Bench]
 ) -> Repeat:
-    warm_up = window < scenario.discard_count
-    due_ns = offsets_ns(scenario)
+    work = round_.works[scenario.name]
     salt = f"{bench.trial_id}-{len(bench.repeats)}"  # vLLM refuses slashes
     plan = LoadPlan(
         base_urls=bench.endpoint.base_urls,
         model=bench.endpoint.model,
-        requests=materialise.requests(scenario, window, due_ns, salt, warm_up=warm_up),
+        requests=work.requests(window, salt),
         in_flight_max=in_flight_max(scenario.arrivals),
         window_s_max=scenario.limits.window_s_max,
         closed_loop=is_closed_loop(scenario.arrivals),
@@ -279,14 +291,17 @@ def _one_repeat(
     own_pids = [worker.pid, *(pid for each in (bench, *idle) if each.server for pid in each.server.pids())]
     counters_before = _counters(bench)
     times_before = read_cpu_times(own_pids)
-    measured = worker.run(plan)
-    shares = cpu_shares(times_before, read_cpu_times(own_pids))
+    measured, own_cpu_s = _driven(round_, work, bench, plan, worker)
+    shares = cpu_shares(times_before, read_cpu_times(own_pids), own_cpu_s=own_cpu_s)
     ours = bench.server is not None
+    records = measured.records
+    if work.scorer:
+        records, bench.figures = scored(work.scorer, plan.requests, records)
     repeat = Repeat(
         index=len(bench.repeats),
         started_at=measured.started_at,
         duration_ns=measured.duration_ns,
-        records=tuple(_scored(plan, record) for record in measured.records),
+        records=records,
         server_counters={},
         foreign_cpu_share=shares.foreign if ours else None,
         steal_share=shares.steal,
@@ -305,6 +320,16 @@ def _one_repeat(
     return replace(repeat, server_counters=difference(counters_before, counters_after))
 
 
+def _driven(round_: Round, work: Work, bench: _Bench, plan: LoadPlan, worker: LoadWorker) -> tuple[Window, float]:
+    """(the window as it was driven, CPU seconds of ours that no process that is still there has)."""
+    match round_.driver:
+        case "native":
+            return worker.run(plan), 0.0
+        case "loadgen":
+            log_dir = round_.log_dir / "loadgen" / bench.trial_id / f"{len(bench.repeats):02d}"
+            return drive_officially(work, plan, log_dir, worker.cpu_ids)
+
+
 def _counters(bench: _Bench) -> dict[str, float]:
     """The servers' own counters, added up over replicas."""
     total: dict[str, float] = {}
@@ -312,14 +337,6 @@ def _counters(bench: _Bench) -> dict[str, float]:
         for name, value in read_counters(base_url, bench.api_key).items():
             total[name] = total.get(name, 0.0) + value
     return total
-
-
-def _scored(plan: LoadPlan, record: RequestRecord) -> RequestRecord:
-    expected = plan.requests[record.index].expected
-    if expected is None:
-        return record
-    right = record.outcome is Outcome.OK
-    return replace(record, score=exact_match(record.output_text, expected) if right else 0.0)
 
 
 def _trial(round_: Round, scenario: Scenario, bench: _Bench) -> Trial:
@@ -340,7 +357,7 @@ def _trial(round_: Round, scenario: Scenario, bench: _Bench) -> Trial:
         pair_index=round_.pair_index,
         sut=setup.sut,
         scenario=scenario.name,
-        scenario_hash=round_.scenario_hashes.get(scenario.name) or hash_scenario(scenario, round_.recipe),
+        scenario_hash=round_.scenario_hashes[scenario.name],
         runner_class=round_.runner_class.name,
         fingerprint=round_.fingerprint,
         started_at=bench.started_at,
@@ -350,20 +367,8 @@ def _trial(round_: Round, scenario: Scenario, bench: _Bench) -> Trial:
         repeats=repeats,
         validity=validity,
         detail="" if ok else "; ".join(reading.rule for reading in validity if not reading.ok),
+        figures=bench.figures,
     )
-
-
-def hash_scenario(scenario: Scenario, recipe: Recipe) -> str:
-    """The identity of a scenario, 16 hex digits: its requests, due times and windows, and how it is served."""
-    windows = range(scenario.discard_count + scenario.repeat_count)
-    work = materialise.scenario_hash(scenario, [offsets_ns(scenario) for _ in windows])
-    served = [recipe.model, recipe.revision, recipe.context_tokens_max]
-    how = [{key: list(value) for key, value in recipe.server_args.items()}, _plain(recipe.environment)]
-    return digest([work, scenario.discard_count, scenario.repeat_count, served, how])
-
-
-def _plain(environment: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
-    return {platform: dict(variables) for platform, variables in environment.items()}
 
 
 def elapsed_s(since_s: float) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from prefect import flow
 
-from checks import accuracy, night_findings, night_series, verdict
+from checks import night_findings, night_series, verdict
 from checks.gate import Key
 from checks.night_findings import Answered
 from checks.night_series import Series
@@ -18,6 +18,7 @@ from flows.measure import ArmSetup
 from flows.pairs import measure_pairs
 from flows.plan import Plan
 from flows.request import Judged, NightlyRequest, Session
+from flows.requirements import missed
 from redline.errors import RedlineError, StoreError
 from redline.metrics import CATALOGUE, reading_of
 from redline.model import (
@@ -82,6 +83,7 @@ def nightly_flow(request: NightlyRequest, session: Session) -> Judged:
     settled, comparisons = _confirm(session, suspected, setup, said)
     answers = _answers(session, history, said)
     said.findings += [each.finding for each in settled] + _accuracy_findings(answers)
+    said.findings += [NightFinding("target", each.scenario, "", each.sentence) for each in missed(plan, seen.trials)]
     said.changes += [each.change for each in settled if each.change is not None]
     write_night(plan.workspace.nights_dir, night_findings.settled_half(tonight, said.findings, said.changes))
     steps.ingest_trials(plan.workspace, narrator)
@@ -233,7 +235,7 @@ def _answers(session: Session, history: Sequence[Night], said: _Said) -> tuple[A
             said.unjudged.append(f"the answers of {scenario.name} (none on record before tonight)")
         elif trials and trials[0].status is TrialStatus.VALID:
             after = ItemScores(scenario.name, item_scores(trials), 1)
-            found.append(accuracy.compare(before, after, plan.policy.accuracy))
+            found.append(answer.compared(plan, scenario, before, after))
     return tuple(found)
 
 
@@ -255,7 +257,7 @@ def _reference_scores(plan: Plan, scenario: Scenario, history: Sequence[Night]) 
 
 def _accuracy_findings(answers: Sequence[AccuracyComparison]) -> list[NightFinding]:
     return [
-        NightFinding("accuracy", each.scenario, "exact_match", verdict.accuracy_sentence(each))
+        NightFinding("accuracy", each.scenario, each.metric, verdict.accuracy_sentence(each))
         for each in answers
         if each.finding is not Finding.NO_WORSE
     ]

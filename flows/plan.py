@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from checks.policy import Policy
-from flows.measure import ArmSetup, Round, expected_round_s, hash_scenario
+from flows import stand_ins
+from flows.measure import ArmSetup, Round, expected_round_s
+from flows.official import Driver, official_settings
+from flows.workload import Work, at_rate, checked_identity, work_of
 from flows.workspace import Workspace
 from redline.builds.build_spec import EndpointSpec, parse_spec
 from redline.errors import ContentError, UsageError
-from redline.load.arrivals import offsets_ns
 from redline.metrics import CATALOGUE
 from redline.model import (
     Arm,
@@ -62,7 +64,7 @@ class Options:
     """What every measuring command is told; `command` repeats it, `program` is how Redline was called.
 
     `complete`: measure everything even when the verdict is already known; `use`: what is asked, a gate unless it says
-    otherwise.
+    otherwise. `driver`: who says when a request is sent, Redline or MLPerf's own LoadGen.
     """
 
     state_dir: Path
@@ -75,6 +77,7 @@ class Options:
     command: str
     complete: bool = False
     use: Use = Use.GATE
+    driver: Driver = "native"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +120,11 @@ class Plan:
     runner_class: RunnerClass
     policy: Policy
     groups: tuple[Group, ...]
+    works: Mapping[str, Work]
     scenario_hashes: Mapping[str, str]
     fingerprint: RunnerFingerprint
     calibration: Calibration | None = None
+    driver: Driver = "native"
 
     @property
     def scenarios(self) -> tuple[Scenario, ...]:
@@ -136,14 +141,15 @@ class Plan:
             arms=arms,
             recipe=group.recipe,
             scenarios=group.scenarios,
+            works=self.works,
             scenario_hashes=self.scenario_hashes,
             runner_class=self.runner_class,
             fingerprint=self.fingerprint,
             model_paths={setup.arm: model_path(self.workspace, setup.sut, group.recipe) for setup in arms},
-            state_dir=self.workspace.state_dir,
-            trials_dir=self.workspace.trials_dir,
+            workspace=self.workspace,
             log_dir=self.workspace.log_dir(self.run_id),
             calibration=self.calibration,
+            driver=self.driver,
             on_trial=on_trial,
         )
 
@@ -162,7 +168,7 @@ def make_plan(
     """
     runner_class = workspace.runner_class(options.runner)
     models = tuple(pair for each in wanted for pair in each.models)
-    grouped = groups(workspace, options.scenarios, runner_class.platform, models)
+    grouped = groups(workspace, options.scenarios, runner_class, models)
     _check_wanted(wanted)
     if to_start and not any(isinstance(parse_spec(each.spec), EndpointSpec) for each in wanted):
         check_memory(runner_class.memory_bytes_free_min)
@@ -172,15 +178,23 @@ def make_plan(
         for scenario in group.scenarios:
             workspace.baseline(runner_class.name, scenario.name)  # a damaged one is refused before the work
     fingerprint = read_fingerprint()
+    works = {each.name: work_of(workspace, each) for group in grouped for each in group.scenarios}
+    if options.driver == "loadgen":
+        for work in works.values():
+            official_settings(work)
     return Plan(
         run_id=run_id,
         workspace=workspace,
         runner_class=runner_class,
         policy=options.use.policy_of(policy),
         groups=grouped,
-        scenario_hashes={each.name: checked_hash(each, group.recipe) for group in grouped for each in group.scenarios},
+        works=works,
+        scenario_hashes={
+            each.name: checked_identity(works[each.name], group.recipe) for group in grouped for each in group.scenarios
+        },
         fingerprint=fingerprint,
         calibration=read_calibration(workspace.calibrations_dir, fingerprint.fingerprint_id),
+        driver=options.driver,
     )
 
 
@@ -204,25 +218,11 @@ def require_searchable(plan: Plan, wanted: Wanted, shape: SearchShape) -> None:
         )
 
 
-def checked_hash(scenario: Scenario, recipe: Recipe) -> str:
-    """The identity of a scenario that fits together and in its window. Raises ContentError if it does not."""
-    last_s = offsets_ns(scenario)[-1] / 1e9
-    if last_s >= scenario.limits.window_s_max:
-        raise ContentError(
-            f"scenario {scenario.name} does not fit in its window",
-            expected=f"the last request due before limits.window_s_max = {scenario.limits.window_s_max:g} s",
-            found=f"{scenario.request_count} requests, the last due at {last_s:.1f} s",
-            next_step=f"raise window_s_max, or lower request_count, in scenarios/{scenario.name}.toml",
-        )
-    try:
-        return hash_scenario(scenario, recipe)
-    except ValueError as error:
-        raise ContentError(
-            f"scenario {scenario.name} does not fit together",
-            expected="as many requests as its workload makes",
-            found=str(error),
-            next_step=f"correct scenarios/{scenario.name}.toml",
-        ) from error
+def identity_of(workspace: Workspace, name: str, runner_class: RunnerClass) -> tuple[Scenario, str]:
+    """(scenario, identity) of a scenario as a runner class would measure it. Raises ContentError."""
+    (group,) = groups(workspace, (name,), runner_class, ())
+    (scenario,) = group.scenarios
+    return scenario, checked_identity(work_of(workspace, scenario), group.recipe)
 
 
 def _check_wanted(wanted: Sequence[Wanted]) -> None:
@@ -267,23 +267,17 @@ def _check_policy(grouped: Sequence[Group], policy: Policy) -> None:
 
 
 def groups(
-    workspace: Workspace, names: Sequence[str], platform: str, models: Sequence[tuple[str, str]]
+    workspace: Workspace, names: Sequence[str], runner_class: RunnerClass, models: Sequence[tuple[str, str]]
 ) -> tuple[Group, ...]:
-    """The scenarios grouped by recipe, accuracy first: a wrong build is known before its speed is measured.
+    """The scenarios grouped by what serves them, accuracy first: a wrong build is known before its speed is measured.
 
-    Raises ContentError for an unknown scenario or a recipe without this platform, UsageError for a model
-    that replaces no recipe's.
+    Scenarios share a deployment if they share the recipe as it is placed on the runner class. Raises ContentError for
+    an unknown scenario or a recipe that cannot be served there, UsageError for a model that replaces no recipe's.
     """
-    scenarios = [workspace.scenario(name) for name in dict.fromkeys(names)]
+    scenarios = [_rated(workspace, workspace.scenario(name), runner_class) for name in dict.fromkeys(names)]
     recipes = {scenario.recipe: workspace.recipe(scenario.recipe) for scenario in scenarios}
     for recipe in recipes.values():
-        if platform not in recipe.server_args:
-            raise ContentError(
-                f"recipe {recipe.name} does not know platform {platform}",
-                expected=f"[server_args] with {platform}",
-                found=", ".join(recipe.server_args),
-                next_step=f"add {platform} to recipes/{recipe.name}.toml, or choose other scenarios",
-            )
+        _check_recipe(recipe, runner_class)
     for name, _ in models:
         if name not in recipes:
             raise UsageError(
@@ -292,20 +286,50 @@ def groups(
                 found=f"a model for '{name}'",
                 next_step="correct the recipe's name before the '='",
             )
-    keys = dict.fromkeys((scenario.recipe, scenario.measures_accuracy) for scenario in scenarios)
-    grouped = [
-        Group(
-            recipes[name],
-            tuple(each for each in scenarios if (each.recipe, each.measures_accuracy) == (name, accuracy)),
+    found: list[tuple[Recipe, list[Scenario]]] = []
+    for scenario in scenarios:
+        placed = recipes[scenario.recipe].placed(runner_class, scenario)
+        shared = next(
+            (
+                chosen
+                for recipe, chosen in found
+                if recipe == placed and chosen[0].measures_accuracy == scenario.measures_accuracy
+            ),
+            None,
         )
-        for name, accuracy in keys
-    ]
+        if shared is None:
+            found.append((placed, [scenario]))
+        else:
+            shared.append(scenario)
+    grouped = [Group(recipe, tuple(chosen)) for recipe, chosen in found]
     return tuple(sorted(grouped, key=lambda group: not group.measures_accuracy))
 
 
+def _rated(workspace: Workspace, scenario: Scenario, runner_class: RunnerClass) -> Scenario:
+    """The scenario at the rate of the placement that serves it, sized as LoadGen does; as it is where there is none."""
+    placement = workspace.recipe(scenario.recipe).placement_on(runner_class, scenario)
+    interactive = scenario.mlperf is not None and scenario.mlperf.interactive
+    if placement is None or not placement.rate_per_s or (interactive and placement.arrivals != "interactive"):
+        return scenario  # what a placement sustains within the server's limits says nothing about tighter ones
+    return at_rate(scenario, placement.rate_per_s)
+
+
+def _check_recipe(recipe: Recipe, runner_class: RunnerClass) -> None:
+    if runner_class.platform not in recipe.server_args:
+        raise ContentError(
+            f"recipe {recipe.name} does not know platform {runner_class.platform}",
+            expected=f"[server_args] with {runner_class.platform}",
+            found=", ".join(recipe.server_args),
+            next_step=f"add {runner_class.platform} to recipes/{recipe.name}.toml, or choose other scenarios",
+        )
+
+
 def model_path(workspace: Workspace, sut: SystemUnderTest, recipe: Recipe) -> str:
-    """The model that a system under test serves for a recipe: replaced, or the recipe's own."""
-    return workspace.model_path(dict(sut.models).get(recipe.name, recipe.model))
+    """The model that a system under test serves for a recipe: replaced, a stand-in, or the recipe's own."""
+    replaced = dict(sut.models).get(recipe.name)
+    if replaced is None and recipe.stand_in:
+        return str(stand_ins.path_of(workspace, recipe))
+    return workspace.model_path(replaced or recipe.model)
 
 
 def check_memory(needed_bytes: int) -> None:

@@ -208,8 +208,8 @@ def notes_of(found: CommandPlan) -> tuple[str, ...]:
         notes.append("noise as large as in past rounds of this machine; a noisier day decides less")
     notes.append("metrics are simulated as independent and normal")
     notes += left_out_lines(found.history, "of these scenarios")
-    if found.accuracy_s and found.use is Use.GATE:
-        notes.append("answers that are proven worse end the gate before any speed is measured (unless --complete)")
+    if found.accuracy_s:
+        notes.append("answers that are proven worse end it before any speed is measured (unless --complete)")
     if found.accuracy_s:
         share = f"{policy.accuracy.share_min * 100:g} %"
         notes.append(f"answers: the same items on both builds, at least {share} of the accuracy must be kept")

@@ -10,7 +10,7 @@ from checks.effects import metric_named, share_from_log
 from checks.policy import Policy
 from checks.power import detectable_log
 from checks.prior import VariancePrior, fit_prior
-from flows.plan import checked_hash
+from flows.plan import identity_of
 from flows.query import WAIT_S, table
 from flows.workspace import Workspace
 from redline.model import RunnerClass, Scenario
@@ -45,14 +45,16 @@ def lines_of_priors(workspace: Workspace) -> Iterator[str]:
     """
     fingerprint_id = read_fingerprint().fingerprint_id
     scenarios = _speed_scenarios(workspace)
-    hashes = {each.name: checked_hash(each, workspace.recipe(each.recipe)) for each in scenarios}
     yield f"priors that a gate on this machine ({fingerprint_id}) would use now, of the scenarios as they are"
     rows: list[PriorRow] = []
     left_out: list[str] = []
     for runner_class in _runner_classes(workspace):
-        found = own_rounds(
-            pair_variances(workspace.database_path, runner_class.name, wait_s=WAIT_S), fingerprint_id, hashes
-        )
+        recorded = pair_variances(workspace.database_path, runner_class.name, wait_s=WAIT_S)
+        measured = {row.scenario for row in recorded}
+        hashes = {
+            each.name: identity_of(workspace, each.name, runner_class)[1] for each in scenarios if each.name in measured
+        }
+        found = own_rounds(recorded, fingerprint_id, hashes)
         policy = workspace.policy(runner_class.policy)
         rows += prior_rows(runner_class.name, scenarios, policy, found)
         left_out += left_out_lines(found, f"of {runner_class.name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 import traceback
@@ -22,6 +23,7 @@ from redline.builds.build_spec import EndpointSpec, parse_spec
 from redline.errors import ExitCode, InfrastructureError, RedlineError, UsageError
 from redline.model import Finding, Verdict
 from redline.runner.lock import runner_lock
+from redline.store.json_file import write_json
 from reports.data import NextStep, ReportData, ReportKind, dropped_repeats, trial_validity
 from reports.report import render
 from reports.summary import signoff_line, terminal_lines, to_json
@@ -84,9 +86,10 @@ def nightly(request: NightlyRequest) -> Answer:
 def signoff(request: GateRequest) -> Answer:
     """May the candidate be released? The gate's pairs, a fixed number of them, against the last release.
 
-    Both arms are measured to the end whatever the first pairs or the answers say. Raises UsageError as `gate`.
+    Answers first: where they are worse or miss their target the answer is no, and speed is measured only if the
+    options say `complete`. Speed is measured to the end whatever the first pairs say. Raises UsageError as `gate`.
     """
-    options = replace(request.options, use=Use.SIGNOFF, complete=True)
+    options = replace(request.options, use=Use.SIGNOFF)
     request = replace(request, options=options)
 
     def body(session: Session) -> Judged:
@@ -201,13 +204,27 @@ def _wrapped(unexpected: Exception, session: Session) -> InfrastructureError:
     )
 
 
+def _record(data: ReportData, run_id: str) -> dict[str, str]:
+    """What the verdict's JSON does not say of itself: which run of what."""
+    return {
+        "run_id": run_id,
+        "kind": data.kind.value,
+        "candidate": data.candidate.label if data.candidate is not None else "",
+        "baseline": data.baseline.label if data.baseline is not None else "",
+        "runner_class": data.runner_class,
+        "generated_at": data.generated_at,
+    }
+
+
 def _publish(data: ReportData, path: Path, judged: Judged, options: Options) -> Answer:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(render(data), encoding="utf-8")
     temporary.replace(path)
     exit_code = judged.exit_code if judged.exit_code is not None else EXIT_CODES[data.verdict.finding]
+    as_json = to_json(data.verdict, report_path=str(path), exit_code=int(exit_code))
+    write_json(path.with_suffix(".json"), _record(data, path.stem) | json.loads(as_json))
     if options.as_json:
-        return Answer((to_json(data.verdict, report_path=str(path), exit_code=int(exit_code)),), exit_code)
+        return Answer((as_json,), exit_code)
     answered = (signoff_line(data.verdict),) if data.kind is ReportKind.SIGNOFF else ()
     return Answer((*answered, *terminal_lines(data.verdict, str(path))), exit_code)

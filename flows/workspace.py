@@ -9,7 +9,7 @@ from pathlib import Path
 from checks.policy import Policy
 from redline import content
 from redline.errors import UsageError
-from redline.model import Baseline, Recipe, RunnerClass, Scenario
+from redline.model import Baseline, Dataset, Recipe, RunnerClass, Scenario, Suite
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CONTENT_VARIABLE = "REDLINE_CONTENT"
@@ -59,6 +59,16 @@ class Workspace:
         """One calibration of the load client per machine."""
         return self.state_dir / "calibrations"
 
+    @property
+    def datasets_dir(self) -> Path:
+        """One directory per prepared data set."""
+        return self.state_dir / "datasets"
+
+    @property
+    def stand_ins_dir(self) -> Path:
+        """Tiny models made on this machine, one directory per model and version of the script that makes it."""
+        return self.state_dir / "stand-ins"
+
     def report_path(self, run_id: str) -> Path:
         """The Markdown report of one run."""
         return self.state_dir / "reports" / f"{run_id}.md"
@@ -74,6 +84,16 @@ class Workspace:
     def recipe(self, name: str) -> Recipe:
         """A recipe by name. Raises ContentError."""
         return content.recipe(self.root / "recipes" / f"{name}.toml")
+
+    def dataset(self, name: str) -> Dataset:
+        """The definition of a data set by name. Raises ContentError."""
+        return content.dataset(self.root / "datasets" / f"{name}.toml")
+
+    def suite(self, name: str) -> Suite:
+        """A suite by name: of the content, else one that comes with Redline. Raises ContentError."""
+        own = self.root / "suites" / f"{name}.toml"
+        shipped = CHECKOUT / "suites" / f"{name}.toml"
+        return content.suite(shipped if shipped.exists() and not own.exists() else own)
 
     def runner_class(self, name: str) -> RunnerClass:
         """A runner class by name. Raises ContentError."""
@@ -91,6 +111,10 @@ class Workspace:
         """The accepted baseline, or None if there is none. Raises ContentError for a damaged one."""
         path = self.baseline_path(runner_class, scenario)
         return content.read_baseline(path) if path.exists() else None
+
+    def suites(self) -> tuple[Suite, ...]:
+        """Every suite, in order of name. Raises ContentError."""
+        return tuple(self.suite(path.stem) for path in sorted((self.root / "suites").glob("*.toml")))
 
     def model_path(self, model: str) -> str:
         """An absolute path for a model directory of the checkout; a hub id or another path as it is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
@@ -14,9 +15,12 @@ import pydantic
 
 from redline.errors import ContentError
 from redline.metrics import CATALOGUE
+from redline.mlperf import ROUND_SEEDS
 from redline.model import (
     Baseline,
     Concurrency,
+    Dataset,
+    DatasetItems,
     Offline,
     RandomTokens,
     Recipe,
@@ -25,6 +29,7 @@ from redline.model import (
     Server,
     SingleStream,
     SkillTasks,
+    Suite,
 )
 
 T = TypeVar("T")
@@ -36,12 +41,14 @@ ARRIVALS: dict[str, type] = {
     "concurrency": Concurrency,
     "single-stream": SingleStream,
 }
-WORKLOADS: dict[str, type] = {"random-tokens": RandomTokens, "skill-tasks": SkillTasks}
+WORKLOADS: dict[str, type] = {"random-tokens": RandomTokens, "skill-tasks": SkillTasks, "dataset": DatasetItems}
 
 
 def _nearest(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; the nearest valid name is '{close[0]}'" if close else f"; valid names: {', '.join(sorted(known))}"
+    if close:
+        return f"; the nearest valid name is '{close[0]}'"
+    return f"; valid names: {', '.join(sorted(known))}" if known else ""
 
 
 def _key_path(location: tuple[int | str, ...]) -> str:
@@ -52,17 +59,19 @@ def _known_keys(target: Any, location: tuple[int | str, ...]) -> list[str]:
     """The field names of the dataclass that a location's last key should have belonged to."""
     current: Any = target
     for part in location[:-1]:
+        if isinstance(part, int):
+            continue  # an element of the list that the part before it names
         hints = {item.name: item.type for item in fields(current)} if is_dataclass(current) else {}
-        current = _resolve_annotation(hints.get(str(part)))
-        if current is None:
-            return []
+        current = _noun_in(str(hints.get(part)))
     return [item.name for item in fields(current)] if is_dataclass(current) else []
 
 
-def _resolve_annotation(annotation: Any) -> Any:
+def _noun_in(annotation: str) -> Any:
+    """The noun that an annotation holds: `Limits`, `Limits | None` or `tuple[Limits, ...]`; None if there is none."""
     from redline import model  # noqa: PLC0415 - annotations are strings there; looked up by name once
 
-    return getattr(model, str(annotation), None)
+    found = (getattr(model, name, None) for name in re.findall(r"[A-Z]\w+", annotation))
+    return next((each for each in found if is_dataclass(each)), None)
 
 
 def convert(raw: Mapping[str, Any], target: type[T], source: str) -> T:
@@ -202,7 +211,15 @@ def scenario(path: Path) -> Scenario:
             next_step="correct 'metrics'",
         )
     checked = dict(raw, name=path.stem, arrivals=asdict(arrivals), workload=asdict(workload))
-    return convert(checked, Scenario, source)
+    found = convert(checked, Scenario, source)
+    if found.mlperf is not None and found.mlperf.round not in ROUND_SEEDS:
+        raise ContentError(
+            f"{source}: key 'mlperf.round' names an unknown round",
+            expected=f"one of {', '.join(ROUND_SEEDS)}",
+            found=repr(found.mlperf.round),
+            next_step="correct 'mlperf.round'",
+        )
+    return found
 
 
 def recipe(path: Path) -> Recipe:
@@ -213,6 +230,16 @@ def recipe(path: Path) -> Recipe:
 def runner_class(path: Path) -> RunnerClass:
     """The runner class of a TOML file; its name is the file's. Raises ContentError."""
     return convert(dict(read_toml(path), name=path.stem), RunnerClass, str(path))
+
+
+def dataset(path: Path) -> Dataset:
+    """The definition of a data set from a TOML file; its name is the file's. Raises ContentError."""
+    return convert(dict(read_toml(path), name=path.stem), Dataset, str(path))
+
+
+def suite(path: Path) -> Suite:
+    """The suite of a TOML file; its name is the file's. Raises ContentError."""
+    return convert(dict(read_toml(path), name=path.stem), Suite, str(path))
 
 
 def load(path: Path, target: type[T]) -> T:

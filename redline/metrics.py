@@ -151,11 +151,17 @@ def _itl_p99(repeat: Repeat) -> float | None:
     return _p99([gap for record in _completed(repeat) for gap in itl_s(record)])
 
 
-def _exact_match(repeat: Repeat) -> float | None:
-    """Share of requests answered exactly; a failed request is a wrong answer."""
+def _mean_score(repeat: Repeat) -> float | None:
+    """Mean score over all requests; a failed request is a wrong answer."""
     if not repeat.records or all(record.score is None for record in repeat.records):
         return None
     return sum(record.score or 0.0 for record in repeat.records) / len(repeat.records)
+
+
+def _exact_match(repeat: Repeat) -> float | None:
+    """The mean score where every answer is right or wrong; None where some are partly right."""
+    in_part = any(record.score not in (None, 0.0, 1.0) for record in repeat.records)
+    return None if in_part else _mean_score(repeat)
 
 
 _ALL = (
@@ -224,11 +230,27 @@ _ALL = (
         _of_requests(e2e_s, _median),
     ),
     Metric(
+        "e2e_s_p99",
+        "E2E p99",
+        "s",
+        Better.LOWER,
+        "sorted[int(0.99 n)] of E2E",
+        _of_requests(e2e_s, _p99),
+    ),
+    Metric(
+        "item_score",
+        "Item score",
+        "1",
+        Better.HIGHER,
+        "mean over items of what the data set's scorer gives an answer; a failed request scores 0",
+        _mean_score,
+    ),
+    Metric(
         "exact_match",
         "Exact match",
         "1",
         Better.HIGHER,
-        "share of items answered exactly; a failed request is a wrong answer",
+        "share of items answered exactly, where scores are 0 or 1; a failed request is a wrong answer",
         _exact_match,
     ),
 )

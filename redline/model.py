@@ -89,11 +89,50 @@ class BuildPin:
 
 
 @dataclass(frozen=True, slots=True)
+class Placement:
+    """How a model is spread over one kind of accelerator: what a recipe adds to its platform there.
+
+    `accelerator`: `H200`, `MI300X`, as runner classes name it. `arrivals`: only for these scenarios (`offline`,
+    `server`, or `interactive`, a server scenario with tighter limits), empty for all. `replicas` servers of
+    `tensor_parallel` accelerators each. `model` and `revision`: the checkpoint served instead of the recipe's, for
+    instance a quantised one. `rate_per_s`: the target rate that this placement was run with, requests a second, by
+    which MLPerf sizes a run; 0 if unknown. `source`: whose values these are.
+    """
+
+    __pydantic_config__ = _STRICT
+    accelerator: str
+    replicas: int
+    tensor_parallel: int
+    server_args: tuple[str, ...]
+    source: str
+    arrivals: Literal["", "offline", "server", "interactive"] = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    model: str = ""
+    revision: str = ""
+    rate_per_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(bool(self.accelerator.strip()), "accelerator must be named")
+        require(1 <= self.replicas <= 1024, "replicas must be in [1, 1024]")
+        require(1 <= self.tensor_parallel <= 64, "tensor_parallel must be in [1, 64]")
+        require(bool(self.source.strip()), "source must say where these values come from")
+        require(self.rate_per_s >= 0, "rate_per_s must not be negative")
+        require(not self.revision or bool(self.model), "revision without model: name the model it is a revision of")
+
+    @property
+    def accelerator_count(self) -> int:
+        """How many accelerators it takes."""
+        return self.replicas * self.tensor_parallel
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """How one model is served: `recipes/<name>.toml`.
 
-    `server_args` and `environment` are keyed by platform (`cpu`, `cuda`, `rocm`). `start_s_max` bounds the
-    wait for a first real completion.
+    `server_args` and `environment` are keyed by platform (`cpu`, `cuda`, `rocm`); `placements` say what is added
+    on an accelerator. `start_s_max` bounds the wait for a first real completion. `stand_in`: the name of a tiny
+    model that `models/make_stand_ins.py` makes with the build's own Python; `model` is then only its name. `serves`:
+    what a first request can be, so that it is known when the server is ready.
     """
 
     name: str
@@ -105,6 +144,9 @@ class Recipe:
     server_args: Mapping[str, tuple[str, ...]]
     environment: Mapping[str, Mapping[str, str]]
     start_s_max: float
+    placements: tuple[Placement, ...] = ()
+    stand_in: str = ""
+    serves: Literal["completions", "transcriptions"] = "completions"
 
     def __post_init__(self) -> None:
         require(bool(self.model), "model must name a directory or a hub id")
@@ -114,6 +156,45 @@ class Recipe:
         require(
             set(self.environment) <= set(self.server_args),
             "environment names a platform that server_args does not",
+        )
+        keys = [(each.accelerator, each.accelerator_count, each.arrivals) for each in self.placements]
+        require(len(set(keys)) == len(keys), "two placements are for the same accelerators and arrivals")
+
+    def placement_on(self, runner_class: RunnerClass, scenario: Scenario) -> Placement | None:
+        """The placement for a runner class's accelerators and a scenario; None if the recipe has none.
+
+        One that is meant for the scenario's kind comes before one for all.
+        """
+        interactive = scenario.mlperf is not None and scenario.mlperf.interactive
+        kinds = ["", "offline" if isinstance(scenario.arrivals, Offline) else "server"]
+        kinds += ["interactive"] if interactive else []
+        found = [
+            each
+            for each in self.placements
+            if (each.accelerator, each.accelerator_count) == (runner_class.accelerator, runner_class.accelerator_count)
+            and each.arrivals in kinds
+        ]
+        return max(found, key=lambda each: kinds.index(each.arrivals), default=None)
+
+    def placed(self, runner_class: RunnerClass, scenario: Scenario) -> Recipe:
+        """The recipe as it is served there: the placement's arguments after the platform's, and only this placement.
+
+        Without a placement for these accelerators it is as it is for the platform alone.
+        """
+        placement = self.placement_on(runner_class, scenario)
+        if placement is None:
+            return replace(self, placements=())
+        platform = runner_class.platform
+        spread = ("--tensor-parallel-size", str(placement.tensor_parallel)) if placement.tensor_parallel > 1 else ()
+        server_args = (*self.server_args.get(platform, ()), *spread, *placement.server_args)
+        environment = {**self.environment.get(platform, {}), **placement.environment}
+        return replace(
+            self,
+            model=placement.model or self.model,
+            revision=placement.revision if placement.model else self.revision,
+            server_args={**self.server_args, platform: server_args},
+            environment={**self.environment, platform: environment} if environment else self.environment,
+            placements=(placement,),
         )
 
     def for_platform(self, platform: str) -> tuple[tuple[str, ...], Mapping[str, str]]:
@@ -287,7 +368,108 @@ class SkillTasks:
         require(self.output_tokens_max >= 1, "output_tokens_max must be at least 1")
 
 
-Workload: TypeAlias = RandomTokens | SkillTasks
+@dataclass(frozen=True, slots=True)
+class DatasetItems:
+    """Items of a data set, `datasets/<dataset>.toml`: the first `item_count` of it, in an order fixed by the seeds.
+
+    `order`: `loadgen` is MLPerf LoadGen's, bit for bit. Outputs end where the model ends them, at the latest after
+    `output_tokens_max`; `temperature` 0 is greedy. `keep_special_tokens`: leave them in the answer's text, where they
+    say which part of it is the answer (harmony's channels).
+    """
+
+    __pydantic_config__ = _STRICT
+    dataset: str
+    item_count: int
+    output_tokens_max: int
+    output_tokens_min: int = 0
+    temperature: float = 0.0
+    top_p: float = 1.0
+    keep_special_tokens: bool = False
+    order: Literal["sequential", "shuffled", "loadgen"] = "loadgen"
+    kind: Literal["dataset"] = "dataset"
+
+    def __post_init__(self) -> None:
+        require(bool(self.dataset), "dataset must name a data set")
+        require(1 <= self.item_count <= 1_000_000, "item_count must be in [1, 1000000]")
+        require(self.output_tokens_max >= 1, "output_tokens_max must be at least 1")
+        require(
+            0 <= self.output_tokens_min <= self.output_tokens_max, "output_tokens_min must be in [0, output_tokens_max]"
+        )
+        require(0 <= self.temperature <= 2, "temperature must be in [0, 2]")
+        require(0 < self.top_p <= 1, "top_p must be in (0, 1]")
+
+
+Workload: TypeAlias = RandomTokens | SkillTasks | DatasetItems
+
+
+@dataclass(frozen=True, slots=True)
+class AccuracyTarget:
+    """What the answers must reach: each figure of `reference` at least `share_min` of its value.
+
+    Figures have the names and units that the data set's scorer reports. `share_min_of` and `share_max_of` bound
+    single figures otherwise, for instance the length of the answers to 0.9 to 1.1 of the reference's.
+    """
+
+    __pydantic_config__ = _STRICT
+    reference: Mapping[str, float]
+    share_min: float
+    source: str
+    share_min_of: Mapping[str, float] = field(default_factory=dict)
+    share_max_of: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(bool(self.reference), "reference must name at least one figure")
+        require(all(math.isfinite(value) and value > 0 for value in self.reference.values()), "references are positive")
+        require(0 < self.share_min <= 1, "share_min must be in (0, 1]")
+        require(bool(self.source.strip()), "source must say whose reference this is")
+        named = self.share_min_of.keys() | self.share_max_of.keys()
+        require(named <= self.reference.keys(), "share_min_of and share_max_of name figures of reference")
+        require(all(0 < share <= 1 for share in self.share_min_of.values()), "share_min_of must be in (0, 1]")
+        require(all(share >= 1 for share in self.share_max_of.values()), "share_max_of must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class MlperfRules:
+    """What MLPerf Inference asks of this scenario, so that a run can say how far it keeps to it.
+
+    `benchmark`: its name there (`llama2-70b-99.9`); `round` decides the seeds. `sample_count`: items that must be
+    at hand. Limits are p99, seconds, against the scheduled instant; None where the rules have none. `unit`: what the
+    result is counted in. `shortened`: why this variant is shorter than the rules want, empty for one that is not.
+    `deviations`: what else is not as the Closed division wants it.
+    """
+
+    __pydantic_config__ = _STRICT
+    benchmark: str
+    round: str
+    sample_count: int
+    query_count_min: int
+    unit: Literal["tokens/s", "samples/s", "queries/s"]
+    duration_s_min: float = 600.0
+    interactive: bool = False
+    ttft_s_p99_max: float | None = None
+    tpot_s_p99_max: float | None = None
+    e2e_s_p99_max: float | None = None
+    shortened: str = ""
+    deviations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(bool(self.benchmark), "benchmark must be named")
+        require(self.sample_count >= 1, "sample_count must be at least 1")
+        require(self.query_count_min >= 1, "query_count_min must be at least 1")
+        require(0 <= self.duration_s_min <= 7200, "duration_s_min must be in [0, 7200] seconds")
+        limits = (self.ttft_s_p99_max, self.tpot_s_p99_max, self.e2e_s_p99_max)
+        require(all(limit is None or limit > 0 for limit in limits), "latency limits must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """The three seeds of a round of MLPerf Inference: which samples, in which order, when. Of each the low 32 bits
+    count, as in std::mt19937.
+    """
+
+    qsl: int
+    sample_index: int
+    schedule: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +497,7 @@ class Scenario:
 
     `repeat_count` measured windows follow `discard_count` that are run and thrown away (the first window
     after a start is warm-up). `metrics` are the ids of `redline.metrics` it is judged by, primaries first.
+    `accuracy`: the answers are scored, and must reach it. `mlperf`: the rules it follows, if any.
     """
 
     name: str
@@ -328,6 +511,8 @@ class Scenario:
     seed: int
     limits: Limits
     metrics: tuple[str, ...]
+    accuracy: AccuracyTarget | None = None
+    mlperf: MlperfRules | None = None
 
     def __post_init__(self) -> None:
         require(self.request_count >= 1, "request_count must be at least 1")
@@ -335,11 +520,27 @@ class Scenario:
         require(0 <= self.discard_count <= 10, "discard_count must be in [0, 10]")
         require(0 <= self.seed < 2**63, "seed must be in [0, 2**63)")
         require(bool(self.metrics), "metrics must name at least one metric")
+        if self.accuracy is not None:
+            require(isinstance(self.workload, DatasetItems), 'accuracy needs a workload of kind "dataset"')
+            require(self.repeat_count == 1 and self.discard_count == 0, "answers are scored in one repeat")
 
     @property
     def measures_accuracy(self) -> bool:
         """True if its answers are scored; its speed is then not judged."""
-        return isinstance(self.workload, SkillTasks)
+        return isinstance(self.workload, SkillTasks) or self.accuracy is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Scenarios that are measured together, for instance for a release: `suites/<name>.toml`."""
+
+    name: str
+    description: str
+    scenarios: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        require(bool(self.scenarios), "scenarios must name at least one")
+        require(len(set(self.scenarios)) == len(self.scenarios), "a scenario is named twice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,8 +582,53 @@ Prompt: TypeAlias = TokenPrompt | TextPrompt | ChatPrompt | AudioPrompt
 
 
 @dataclass(frozen=True, slots=True)
+class Item:
+    """One item of a data set: what is asked, and what its scorer compares the answer with.
+
+    `key` names it, the same on every build and machine: answers are paired by it.
+    """
+
+    key: str
+    prompt: Prompt
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A data set and how it is read: `datasets/<name>.toml`.
+
+    `form`: the shape of its files, which decides the reader. `prompt`: the template in `datasets/prompts.json`,
+    empty where the files hold token ids or audio. `tokenizer`: the directory or file of the tokenizer that makes
+    token ids of it, empty where the server does. `bundled`: the folder in this repository that holds it; everything
+    else is supplied by the user. `files`: the SHA-256 of files that are known, by name; others are recorded as found.
+    """
+
+    name: str
+    description: str
+    form: Literal["cnn-dailymail", "open-orca", "librispeech", "shopify", "gpt-oss"]
+    scorer: str
+    item_count: int
+    licence: str
+    source: str
+    prompt: str = ""
+    tokenizer: str = ""
+    prompt_tokens_max: int = 0
+    bundled: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(self.item_count >= 1, "item_count must be at least 1")
+        require(self.prompt_tokens_max >= 0, "prompt_tokens_max must not be negative")
+        require(bool(self.licence.strip()), "licence must say what may be done with it")
+        require(all(len(sha256) == 64 for sha256 in self.files.values()), "files maps names to SHA-256, 64 hex digits")
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it will be sent: a prompt in, at most `output_tokens` out, due `offset_ns` after start."""
+    """One request as it will be sent: a prompt in, at most `output_tokens` out, due `offset_ns` after start.
+
+    `temperature` 0 is greedy; above it answers are drawn, unseeded as in MLPerf: a seed per request costs speed.
+    """
 
     index: int
     prompt: Prompt
@@ -392,6 +638,10 @@ class Request:
     cache_salt: str
     expected: str | None = None
     stream: bool = True
+    output_tokens_min: int = 0
+    temperature: float = 0.0
+    top_p: float = 1.0
+    keep_special_tokens: bool = False
 
 
 # --- what was measured --------------------------------------------------------------------------------------
@@ -589,7 +839,8 @@ class RunnerClass:
     `arms_resident_max`: how many servers may be up at once. With two, both arms of a pair are started
     together and measured in turns, window by window, which cancels slow drifts of a shared host; one where
     two would not fit (a GPU's memory). A repeat with more than `foreign_cpu_share_max` of the machine in
-    others' hands is dropped and measured again, at most `retry_count_max` times a trial.
+    others' hands is dropped and measured again, at most `retry_count_max` times a trial. `accelerator` and
+    `accelerator_count`: which placement of a recipe is served there; none on a CPU.
     """
 
     name: str
@@ -600,12 +851,15 @@ class RunnerClass:
     foreign_cpu_share_max: float
     retry_count_max: int
     memory_bytes_free_min: int
+    accelerator: str = ""
+    accelerator_count: int = 0
 
     def __post_init__(self) -> None:
         require(self.arms_resident_max in (1, 2), "arms_resident_max must be 1 or 2")
         require(0 < self.foreign_cpu_share_max <= 1, "foreign_cpu_share_max must be in (0, 1]")
         require(0 <= self.retry_count_max <= 20, "retry_count_max must be in [0, 20]")
         require(self.memory_bytes_free_min >= 0, "memory_bytes_free_min must not be negative")
+        require(bool(self.accelerator) == (self.accelerator_count > 0), "accelerator and accelerator_count go together")
 
 
 class Arm(enum.StrEnum):
@@ -632,7 +886,8 @@ class TrialStatus(enum.StrEnum):
 class Trial:
     """One fresh deployment with its repeats of one scenario: the unit of replication.
 
-    Trials of one `run_id`, scenario and `pair_index` with arms baseline and candidate are a pair.
+    Trials of one `run_id`, scenario and `pair_index` with arms baseline and candidate are a pair. `figures`: what the
+    scorer says of all answers together, by its own names and units; empty where nothing is scored.
     """
 
     trial_id: str
@@ -651,6 +906,7 @@ class Trial:
     repeats: tuple[Repeat, ...]
     validity: tuple[ValidityReading, ...]
     detail: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def counted_repeats(self) -> tuple[Repeat, ...]:
@@ -746,7 +1002,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class AccuracyComparison:
-    """The same items on both arms. Scores are shares; `change_*` is candidate minus baseline.
+    """The same items on both arms, scored as `metric` says. Scores are shares; `change_*` is candidate minus baseline.
 
     `examples`: (item, expected answer, baseline's answer, candidate's answer) of items whose score fell.
 
@@ -771,6 +1027,45 @@ class AccuracyComparison:
     items_needed: int | None
     examples: tuple[tuple[str, str, str, str], ...] = ()
     warnings: tuple[str, ...] = ()
+    metric: str = "exact_match"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetReading:
+    """One figure against its reference. `value` is None if the scorer did not report it: that is never reached.
+
+    `low` and `high` bound the value, in the figure's own unit; `high` is None where more is never too much.
+    """
+
+    scenario: str
+    arm: Arm
+    figure: str
+    value: float | None
+    reference: float
+    low: float
+    high: float | None
+    source: str
+
+    @property
+    def ok(self) -> bool:
+        """True if the figure is known and within its bounds."""
+        if self.value is None or not self.value >= self.low:
+            return False
+        return self.high is None or self.value <= self.high
+
+    @property
+    def sentence(self) -> str:
+        """`rouge1 in gptj-accuracy is 41.20, at least 42.56 is needed (99 % of the reference 42.99)`."""
+        found = "is not reported" if self.value is None else f"is {self.value:.5g}"
+        if self.ok or self.value is None or self.value < self.low:
+            needed, share = f"at least {self.low:.5g}", self.low / self.reference
+        else:
+            assert self.high is not None
+            needed, share = f"at most {self.high:.5g}", self.high / self.reference
+        return (
+            f"{self.figure} in {self.scenario} {found}, {needed} is needed "
+            f"({share * 100:.4g} % of the reference {self.reference:.7g})"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -891,7 +1186,8 @@ class NightChange:
 class NightFinding:
     """One thing a night had to say.
 
-    `kind`: an outcome of `checks.nightly`, or `missing`, `improvement`, `accuracy`, `owed` or `accepted`.
+    `kind`: an outcome of `checks.nightly`, or `missing`, `improvement`, `accuracy`, `target`, `owed` or
+    `accepted`.
 
     `build_good`, `build_bad`: labels of the last good and the first bad build, `first_run_id`: the first bad night,
     where it names them.

@@ -12,12 +12,14 @@ from redline.model import (
     RunnerFingerprint,
     Sample,
     SystemUnderTest,
+    TargetReading,
     Trial,
     TrialStatus,
     ValidityReading,
     Verdict,
     require,
 )
+from reports.mlperf import MlperfSection
 
 
 class ReportKind(enum.StrEnum):
@@ -35,7 +37,8 @@ class ScenarioSection:
 
     Its rows come from the verdict's comparisons of this scenario. `samples` are the candidate's readings:
     a metric that has a sample but no comparison is shown with the candidate's values alone. `remarks`: what a
-    reader of its latencies must know of how they were taken (the client's own error, a closed loop).
+    reader of its latencies must know of how they were taken (the client's own error, a closed loop). `targets`: what
+    the answers had to reach, of every trial. `mlperf`: what MLPerf's rules say of a window.
     """
 
     name: str
@@ -44,6 +47,8 @@ class ScenarioSection:
     trial_counts: tuple[tuple[Arm, int], ...]
     samples: tuple[Sample, ...] = ()
     remarks: tuple[str, ...] = ()
+    targets: tuple[TargetReading, ...] = ()
+    mlperf: tuple[MlperfSection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

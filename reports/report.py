@@ -15,6 +15,7 @@ from redline.units import format_duration
 from reports import phrases, tables
 from reports.data import NextStep, ReportData, ReportKind, ScenarioSection, TrialValidity
 from reports.markdown import Safe, code, fence, text
+from reports.mlperf import mlperf_part
 
 __all__ = ["COMMENT_CHARS_MAX", "LIMIT_MIN", "SUMMARY_BYTES_MAX", "ReportData", "ReportKind", "render"]
 
@@ -29,6 +30,7 @@ _CUT_ORDER = (
     ("validity", "the validity readings"),
     ("statistics", "the statistics"),
     ("environment", "environment and pins"),
+    ("mlperf", "MLPerf's rules"),
     ("examples", "the changed answers"),
     ("evidence", "the evidence"),
     ("notes", "the notes"),
@@ -96,7 +98,7 @@ def _environment() -> Environment:
         "fence": fence,
         "trial_line": _trial_line,
     }
-    environment.globals |= {"tables": tables, "duration": format_duration}
+    environment.globals |= {"tables": tables, "duration": format_duration, "mlperf_part": mlperf_part}
     return environment
 
 
@@ -181,7 +183,7 @@ def _sections(report: ReportData) -> tuple[_Section, ...]:
 def _section(scenario: ScenarioSection, verdict: Verdict) -> _Section:
     comparisons = tuple(found for found in verdict.comparisons if found.scenario == scenario.name)
     accuracy = tuple(found for found in verdict.accuracy if found.scenario == scenario.name)
-    compared = {found.metric for found in comparisons} | ({"exact_match"} if accuracy else set())
+    compared = {found.metric for found in comparisons} | {found.metric for found in accuracy}
     samples = tuple(sample for sample in scenario.samples if sample.metric not in compared and sample.readings)
     trials = ", ".join(
         str(count) if arm is Arm.SINGLE else f"{arm.value} {count}" for arm, count in scenario.trial_counts

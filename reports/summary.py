@@ -84,12 +84,17 @@ def _comparison_cells(found: Comparison) -> tuple[str, ...]:
 
 def _accuracy_cells(found: AccuracyComparison) -> tuple[str, ...]:
     readings = (
-        f"{phrases.metric_value('exact_match', found.baseline)} -> "
-        f"{phrases.metric_value('exact_match', found.candidate)}"
+        f"{phrases.metric_value(found.metric, found.baseline)} -> {phrases.metric_value(found.metric, found.candidate)}"
     )
     flips = f"{found.lost_count} lost, {found.gained_count} gained of {found.item_count:,} items"
     scenario = one_line(found.scenario, limit=80)
-    return (scenario, "Exact match", readings, f"{phrases.change(found)}, {flips}", found.finding.value)
+    return (
+        scenario,
+        phrases.metric_label(found.metric),
+        readings,
+        f"{phrases.change(found)}, {flips}",
+        found.finding.value,
+    )
 
 
 def _warnings(verdict: Verdict) -> tuple[str, ...]:
@@ -131,6 +136,7 @@ def _accuracy_json(found: AccuracyComparison) -> dict[str, object]:
     keys = ("item", "expected", "baseline", "candidate")
     return {
         "scenario": found.scenario,
+        "metric": found.metric,
         "finding": found.finding.value,
         "item_count": found.item_count,
         "baseline": _number(found.baseline),

@@ -7,7 +7,7 @@ import re
 import statistics
 from collections.abc import Sequence
 
-from redline.model import AccuracyComparison, Arm, Comparison, Sample, SystemUnderTest
+from redline.model import AccuracyComparison, Arm, Comparison, Sample, SystemUnderTest, TargetReading
 from reports import phrases
 from reports.data import DroppedRepeats, ReportData, ScenarioSection, TrialValidity
 from reports.markdown import Safe, code, table, text
@@ -64,11 +64,12 @@ def sample_table(samples: Sequence[Sample]) -> Safe:
 
 
 def accuracy_table(found: AccuracyComparison, notes: Sequence[str]) -> Safe:
-    """One row: exact match of both arms, the paired change, what flipped, and the rule on the baseline's share."""
+    """One row: the score of both arms, the paired change, what flipped, and the rule on the baseline's share."""
+    label = phrases.metric_label(found.metric).lower()
     head = (
         "items",
-        "baseline, exact match",
-        "candidate, exact match",
+        f"baseline, {label}",
+        f"candidate, {label}",
         "change (interval in points; - is worse)",
         "lost",
         "gained",
@@ -78,8 +79,8 @@ def accuracy_table(found: AccuracyComparison, notes: Sequence[str]) -> Safe:
     )
     row = (
         f"{found.item_count:,}",
-        phrases.metric_value("exact_match", found.baseline),
-        phrases.metric_value("exact_match", found.candidate),
+        phrases.metric_value(found.metric, found.baseline),
+        phrases.metric_value(found.metric, found.candidate),
         phrases.change(found),
         str(found.lost_count),
         str(found.gained_count),
@@ -88,6 +89,24 @@ def accuracy_table(found: AccuracyComparison, notes: Sequence[str]) -> Safe:
         phrases.finding(found.finding) + _references(phrases.accuracy_notes(found), notes),
     )
     return table(head, [row], right=(0, 1, 2, 4, 5, 6))
+
+
+def targets_table(targets: Sequence[TargetReading]) -> Safe:
+    """One row per figure and trial: what was read, and what is needed of the reference."""
+    rows = [
+        (
+            "this build" if each.arm is Arm.SINGLE else each.arm.value,
+            each.figure,
+            "not reported" if each.value is None else f"{each.value:.6g}",
+            f"{each.reference:.7g}",
+            f"at least {each.low:.6g}" + (f", at most {each.high:.6g}" if each.high is not None else ""),
+            "reached" if each.ok else "NOT REACHED",
+            each.source,
+        )
+        for each in targets
+    ]
+    head = ("arm", "figure", "read", "reference", "needed", "answer", "whose reference")
+    return table(head, rows, right=(2, 3))
 
 
 def examples_list(found: AccuracyComparison) -> Safe:

@@ -33,7 +33,7 @@ MAY_PRINT = {
     **dict.fromkeys(
         (
             f"redline/cli/{name}.py"
-            for name in ("__init__", "instrument", "measuring", "method", "nights", "options", "reading")
+            for name in ("__init__", "datasets", "instrument", "measuring", "method", "nights", "options", "reading")
         ),
         "the command line is what prints",
     ),
@@ -41,6 +41,8 @@ MAY_PRINT = {
 }
 MAY_BE_LONG = {"redline/model.py": "the nouns: one vocabulary, read as one page"}
 MAY_SKIP = {
+    "tests/sandbox/test_programs.py": "a machine may have no bubblewrap, or allow no user namespaces; "
+    "no program of a stranger may be run there",
     "tests/deploy/test_process.py": "a memory cgroup takes rights that a container may not give to anybody",
     "tests/load/test_client.py": "a machine may have no IPv6 at all, and one of its tests is about nothing else",
 }
@@ -239,6 +241,8 @@ CONTENT = {
     "scenarios/*.toml": content.scenario,
     "recipes/*.toml": content.recipe,
     "runners/*.toml": content.runner_class,
+    "datasets/*.toml": content.dataset,
+    "suites/*.toml": content.suite,
     "checks/policies/*.toml": lambda path: content.load(path, Policy),
     "baselines/*/*.json": content.read_baseline,
 }

@@ -8,11 +8,11 @@ import sys
 
 from redline.cli.options import (
     DEFAULT_BUILD,
-    DEFAULT_SCENARIOS,
     Commands,
     add_measuring,
     program,
     say,
+    scenarios_of,
     state_dir_of,
 )
 
@@ -41,7 +41,7 @@ def _health(arguments: argparse.Namespace) -> int:
             health.HealthRequest(
                 state_dir=state_dir_of(arguments),
                 runner=arguments.runner,
-                scenarios=tuple(arguments.scenario or DEFAULT_SCENARIOS),
+                scenarios=scenarios_of(arguments),
                 round_count=arguments.rounds,
                 build=arguments.build,
                 every_series=arguments.all,

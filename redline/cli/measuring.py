@@ -1,4 +1,4 @@
-"""`redline run`, `gate`, `signoff` and `rate`: what measures a build."""
+"""`redline run`, `gate`, `signoff`, `sign` and `rate`: what measures a build."""
 
 from __future__ import annotations
 
@@ -6,20 +6,35 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from redline.cli.options import DEFAULT_BUILD, Commands, add_measuring, models_of, options_of, say, split
-from redline.errors import UsageError
+from redline.cli.options import (
+    DEFAULT_BUILD,
+    SUITE_HELP,
+    Commands,
+    add_measuring,
+    add_state,
+    models_of,
+    options_of,
+    say,
+    scenarios_of,
+    split,
+    state_dir_of,
+    who,
+)
+from redline.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from flows.request import GateRequest
 
+COMPLETE_HELP = "measure speed even when the answers are proven worse"
 PLAN_HELP = "only say what would be done, how long it takes and what it could see; nothing is started"
 
 
 def add_commands(commands: Commands) -> None:
-    """Add run, gate, signoff and rate."""
+    """Add run, gate, signoff, sign and rate."""
     _add_run(commands)
     _add_gate(commands)
     _add_signoff(commands)
+    _add_sign(commands)
     _add_rate(commands)
 
 
@@ -55,6 +70,12 @@ def _add_run(commands: Commands) -> None:
         help="further server arguments, quoted as one: --server-args='--flag value'",
     )
     run.add_argument("--model", action="append", default=[], metavar="RECIPE=DIR", help="serve another model")
+    run.add_argument(
+        "--driver",
+        choices=("native", "loadgen"),
+        default="native",
+        help="who sends the requests: Redline, or MLPerf's own LoadGen over the same client (default: %(default)s)",
+    )
     add_measuring(run)
     run.set_defaults(action=_run)
 
@@ -62,7 +83,7 @@ def _add_run(commands: Commands) -> None:
 def _add_gate(commands: Commands) -> None:
     gate = commands.add_parser("gate", help="is the candidate worse? interleaved pairs on this machine")
     _add_arms(gate, ("baseline", "candidate"))
-    gate.add_argument("--complete", action="store_true", help="measure speed even when the answers are proven worse")
+    gate.add_argument("--complete", action="store_true", help=COMPLETE_HELP)
     gate.add_argument("--plan", action="store_true", help=PLAN_HELP)
     add_measuring(gate)
     gate.set_defaults(action=_gate)
@@ -70,18 +91,36 @@ def _add_gate(commands: Commands) -> None:
 
 def _add_signoff(commands: Commands) -> None:
     signoff = commands.add_parser(
-        "signoff", help="may the candidate be released? the whole default suite against the last release, fixed pairs"
+        "signoff", help="may the candidate be released? a whole suite against the last release, fixed pairs"
     )
-    _add_arms(signoff, ("release", "candidate"))
+    _add_arms(signoff, ("release", "candidate"), required=("candidate",))
+    signoff.add_argument("--complete", action="store_true", help=COMPLETE_HELP)
     signoff.add_argument("--plan", action="store_true", help=PLAN_HELP)
-    add_measuring(signoff, choose_scenarios=False)
     # A sign-off on a choice of scenarios would be a sign-off of something else.
+    signoff.add_argument("--suite", metavar="NAME", help=SUITE_HELP)
+    add_measuring(signoff, choose_scenarios=False)
     signoff.set_defaults(action=_signoff, scenario=None)
 
 
-def _add_arms(command: argparse.ArgumentParser, arms: tuple[str, str]) -> None:
+def _add_sign(commands: Commands) -> None:
+    sign = commands.add_parser("sign", help="put your name under a sign-off that says yes: reports/published/")
+    sign.add_argument("run_id", metavar="RUN", help="the sign-off's run id, or 'latest'")
+    sign.add_argument("--by", metavar="NAME", help="who signs (default: your user name)")
+    sign.add_argument("--note", default="", metavar="TEXT", help="what else the reader should know")
+    add_state(sign)
+    sign.set_defaults(action=_sign)
+
+
+OTHER_NAMES = {"candidate": ("--build",), "release": ("--baseline",)}
+"""In a sign-off: `--build B --baseline A` is the same question."""
+
+
+def _add_arms(command: argparse.ArgumentParser, arms: tuple[str, str], required: tuple[str, ...] | None = None) -> None:
     for arm in arms:
-        command.add_argument(f"--{arm}", required=True, metavar="BUILD", help=f"{arm} build")
+        needed = required is None or arm in required
+        names = (f"--{arm}", *(OTHER_NAMES.get(arm, ()) if required else ()))
+        said = f"{arm} build" if needed else f"{arm} build (default: the accepted baselines')"
+        command.add_argument(*names, required=needed, metavar="BUILD", help=said)
         command.add_argument(
             f"--{arm}-args",
             default="",
@@ -121,11 +160,22 @@ def _gate(arguments: argparse.Namespace) -> int:
 
 def _signoff(arguments: argparse.Namespace) -> int:
     from flows import plan, planning, session
+    from flows.accept import accepted_build
 
+    if arguments.release is None:
+        arguments.release = accepted_build(state_dir_of(arguments), arguments.runner, scenarios_of(arguments))
     request = _gate_request(arguments, "release")
     if not arguments.plan:
         return say(session.signoff(request))
     return say(planning.plan_gate(replace(request, options=replace(request.options, use=plan.Use.SIGNOFF))))
+
+
+def _sign(arguments: argparse.Namespace) -> int:
+    from flows import sign
+
+    for line in sign.sign(state_dir_of(arguments), arguments.run_id, who(arguments), arguments.note):
+        print(line)
+    return ExitCode.NO_WORSE
 
 
 def _gate_request(arguments: argparse.Namespace, baseline: str) -> GateRequest:

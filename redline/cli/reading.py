@@ -43,7 +43,8 @@ def _add_reading_commands(commands: Commands) -> None:
     install.set_defaults(action=_builds_install)
 
     scenarios = commands.add_parser("scenarios", help="list the scenarios, or show what one would run")
-    scenarios.add_argument("name", nargs="?", metavar="NAME")
+    scenarios.add_argument("name", nargs="*", metavar="NAME", help="one scenario, in full ('show NAME' does the same)")
+    add_state(scenarios)
     scenarios.set_defaults(action=_scenarios)
 
     database = commands.add_parser("db", help="query every result with SQL")
@@ -94,9 +95,9 @@ def _builds_install(arguments: argparse.Namespace) -> int:
 
 
 def _scenarios(arguments: argparse.Namespace) -> int:
-    from flows import accept
+    from flows import scenarios
 
-    for line in accept.describe_scenarios(arguments.name):
+    for line in scenarios.describe(arguments.name, state_dir_of(arguments)):
         print(line)
     return ExitCode.NO_WORSE
 

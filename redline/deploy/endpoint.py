@@ -6,7 +6,9 @@ real completion. An attached server is never stopped.
 
 from __future__ import annotations
 
+import io
 import time
+import wave
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +27,8 @@ COMPLETION_S_MAX = 120.0
 
 PROBE_TOKEN_IDS = (3,)
 """The prompt of the probe: one token that every vocabulary has, so that no tokenizer is needed."""
+
+PROBE_SAMPLES_PER_S = 16_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,33 @@ def ask_completion(client: httpx.Client, model: str, timeout_s: float) -> Answer
     return _answer_of(client.post("/v1/completions", json=body, timeout=timeout_s))
 
 
+def ask_transcription(client: httpx.Client, model: str, timeout_s: float) -> Answer:
+    """The answer to a transcription of half a second of silence. Raises httpx.HTTPError if there is none in time."""
+    sound = io.BytesIO()
+    with wave.open(sound, "wb") as recording:
+        recording.setnchannels(1)
+        recording.setsampwidth(2)
+        recording.setframerate(PROBE_SAMPLES_PER_S)
+        recording.writeframes(bytes(PROBE_SAMPLES_PER_S))
+    form = {"model": model, "language": "en", "response_format": "json", "max_completion_tokens": "2"}
+    files = {"file": ("silence.wav", sound.getvalue(), "audio/wav")}
+    return _answer_of(client.post("/v1/audio/transcriptions", data=form, files=files, timeout=timeout_s))
+
+
+def ask_first(client: httpx.Client, model: str, serves: str, timeout_s: float) -> Answer:
+    """The answer to a first real request of the kind that the model serves. Raises httpx.HTTPError."""
+    if serves == "transcriptions":
+        return ask_transcription(client, model, timeout_s)
+    return ask_completion(client, model, timeout_s)
+
+
+def is_answered(answer: Answer, serves: str) -> bool:
+    """True if the model did what it serves: generated tokens, or a transcription (its text may be empty)."""
+    if serves == "transcriptions":
+        return answer.status == httpx.codes.OK and isinstance(answer.content.get("text"), str)
+    return generated_tokens(answer) > 0
+
+
 def generated_tokens(answer: Answer) -> int:
     """How many tokens a completion says it generated; 0 for anything but a completion."""
     usage = answer.content.get("usage")
@@ -105,9 +136,16 @@ def generated_tokens(answer: Answer) -> int:
 
 
 def attach(
-    url: str, *, served_model_name: str, api_key: str | None = None, completion_s_max: float = COMPLETION_S_MAX
+    url: str,
+    *,
+    served_model_name: str,
+    serves: str = "completions",
+    api_key: str | None = None,
+    completion_s_max: float = COMPLETION_S_MAX,
 ) -> Endpoint:
-    """The endpoint at `url` after it named its version and model and answered a completion; it is never stopped.
+    """The endpoint at `url` after it named its version and model and answered a request; it is never stopped.
+
+    `serves`: the kind of request, as a recipe says it.
 
     `start_s` is 0 and `installed_version` None: what somebody else started says nothing about either. `api_key`
     is sent to it and kept nowhere.
@@ -122,19 +160,19 @@ def attach(
             _require_access(client, has_key=api_key is not None)
             _require_model(client, served_model_name)
             start_ns = time.perf_counter_ns()
-            answer = ask_completion(client, served_model_name, completion_s_max)
+            answer = ask_first(client, served_model_name, serves, completion_s_max)
         except httpx.HTTPError as error:
             raise DeployError(
                 f"no answer from {base_url}",
-                expected="a vLLM server that answers /version, /v1/models and /v1/completions",
+                expected=f"a vLLM server that answers /version, /v1/models and {serves}",
                 found=f"{type(error).__name__}: {error}",
                 next_step="start the server, or check address, port and firewall (proxies are not used)",
             ) from error
-        if generated_tokens(answer) < 1:
+        if not is_answered(answer, serves):
             waited_s = (time.perf_counter_ns() - start_ns) / 1e9
             raise DeployError(
-                f"{base_url} answers no completion",
-                expected="200 with generated tokens",
+                f"{base_url} answers no {serves.removesuffix('s')}",
+                expected="200 with generated tokens" if serves == "completions" else "200 with a text",
                 found=f"{answer.status} {answer.text} after {waited_s:.1f} s",
                 next_step="look at the server's own log",
             )

@@ -20,7 +20,7 @@ from pathlib import Path
 import httpx
 
 from redline.deploy.diagnosis import error_of, last_line, read_ending, read_tail
-from redline.deploy.endpoint import ask_completion, ask_version, generated_tokens, is_healthy, open_client
+from redline.deploy.endpoint import ask_first, ask_version, is_answered, is_healthy, open_client
 from redline.deploy.port import port_holders, port_taken
 from redline.deploy.start import Start, StartPlan, start_server
 from redline.deploy.supervisor_program import GRACE_S, process_table
@@ -182,11 +182,12 @@ class ServerProcess:
     def _completes(self, client: httpx.Client, left_s: float, refusals: list[str]) -> bool:
         """True if a completion came; otherwise why not is added to `refusals`, final ones often enough to count."""
         try:
-            answer = ask_completion(client, self._plan.recipe.served_model_name, left_s)
+            recipe = self._plan.recipe
+            answer = ask_first(client, recipe.served_model_name, recipe.serves, left_s)
         except httpx.HTTPError as error:
             refusals.append(f"{type(error).__name__}: {error}")
         else:
-            if generated_tokens(answer) > 0:
+            if is_answered(answer, recipe.serves):
                 return True
             refusal = f"{answer.status} {answer.text}"
             # 4xx, or 200 without tokens: it understood and will say the same again.

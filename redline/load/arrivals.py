@@ -6,6 +6,7 @@ import hashlib
 import random
 
 from redline.load import loadgen
+from redline.mlperf import seeds_of
 from redline.model import Arrivals, Concurrency, Offline, Scenario, Server, SingleStream
 from redline.units import NS_PER_S
 
@@ -19,7 +20,7 @@ def offsets_ns(scenario: Scenario) -> tuple[int, ...]:
     """
     text = f"{scenario.seed}/arrivals"
     rng = random.Random(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
-    return schedule_ns(scenario.arrivals, scenario.request_count, rng, loadgen_seed=scenario.seed)
+    return schedule_ns(scenario.arrivals, scenario.request_count, rng, loadgen_seed=seeds_of(scenario).schedule)
 
 
 def schedule_ns(

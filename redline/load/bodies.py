@@ -1,6 +1,6 @@
-"""What is asked of the server: each kind of prompt as an httpx request. Greedy, counted, salted.
+"""What is asked of the server: each kind of prompt as an httpx request. Counted, salted, greedy unless asked otherwise.
 
-Source: vLLM's OpenAI-compatible server, fields `ignore_eos`, `return_token_ids`, `cache_salt`,
+Source: vLLM's OpenAI-compatible server, fields `ignore_eos`, `min_tokens`, `return_token_ids`, `cache_salt`,
 `stream_options.continuous_usage_stats`; for transcription `stream_include_usage`.
 """
 
@@ -52,7 +52,13 @@ def _path(request: Request) -> str:
 
 def _completion_body(request: Request, model: str, *, continuous_usage: bool) -> dict[str, object]:
     body: dict[str, object] = {"model": model, **_prompt_fields(request)}
-    body |= {"temperature": 0.0, "ignore_eos": request.ignore_eos, "return_token_ids": True}
+    body |= {"temperature": request.temperature, "ignore_eos": request.ignore_eos, "return_token_ids": True}
+    if request.top_p != 1:
+        body["top_p"] = request.top_p
+    if request.output_tokens_min:
+        body["min_tokens"] = request.output_tokens_min
+    if request.keep_special_tokens:
+        body["skip_special_tokens"] = False
     if request.stream:
         options = {"include_usage": True} | ({"continuous_usage_stats": True} if continuous_usage else {})
         body |= {"stream": True, "stream_options": options}
@@ -71,14 +77,15 @@ def _prompt_fields(request: Request) -> dict[str, object]:
             messages: list[dict[str, object]] = [{"role": role, "content": text} for role, text in turns]
             if image_urls:
                 images = [{"type": "image_url", "image_url": {"url": url}} for url in image_urls]
-                messages[-1]["content"] = [*images, {"type": "text", "text": turns[-1][1]}]
+                messages[-1]["content"] = [{"type": "text", "text": turns[-1][1]}, *images]  # MLPerf's order
             return {"messages": messages, "max_completion_tokens": request.output_tokens}
         case AudioPrompt():
             raise TypeError("audio is uploaded as a form, not as JSON")
 
 
 def _transcription_form(request: Request, audio: AudioPrompt, model: str) -> dict[str, str]:
-    form = {"model": model, "language": audio.language, "temperature": "0", "response_format": "json"}
+    temperature = f"{request.temperature:g}"
+    form = {"model": model, "language": audio.language, "temperature": temperature, "response_format": "json"}
     if request.stream:
         form |= {"stream": "true", "stream_include_usage": "true", "stream_continuous_usage_stats": "true"}
     if request.output_tokens:

@@ -7,9 +7,36 @@ import random
 from typing import Literal, TypeAlias
 
 from redline.load import loadgen
-from redline.model import require
+from redline.mlperf import seeds_of
+from redline.model import DatasetItems, Offline, Scenario, require
 
 OrderKind: TypeAlias = Literal["sequential", "shuffled", "loadgen"]
+
+
+def sample_indices(scenario: Scenario) -> tuple[int, ...]:
+    """The item of each request of a data set's scenario, shape (request_count,), in [0, item_count).
+
+    Order "loadgen" is LoadGen's in equal-issue mode, which MLPerf demands of language models, with the seeds of
+    the scenario's round: of Offline, of Server and what is like it, and of accuracy mode where answers are scored.
+    Raises ValueError for a workload without items, or an accuracy run that does not ask each item once.
+    """
+    workload = scenario.workload
+    if not isinstance(workload, DatasetItems):
+        raise ValueError(f"workload {workload.kind} has no items")
+    items, count = workload.item_count, scenario.request_count
+    if scenario.accuracy is not None:
+        require(count == items, f"request_count is {count}, but each of the {items} items is asked once")
+    if workload.order != "loadgen":
+        return order(items, count, scenario.seed, workload.order)
+    seeds = seeds_of(scenario)
+    loaded = loadgen.loaded_samples(items, seeds.qsl)
+    if isinstance(scenario.arrivals, Offline):
+        scored = scenario.accuracy is not None
+        return loadgen.offline_order(loaded, count, seeds.sample_index, equal_issue=True, accuracy=scored)
+    if scenario.accuracy is not None:
+        return loadgen.accuracy_order(loaded, seeds.sample_index, equal_issue=True)
+    count_min = scenario.mlperf.query_count_min if scenario.mlperf is not None else count
+    return loadgen.sample_order(loaded, count, seeds.sample_index, "equal-issue", min_query_count=count_min)
 
 
 def order(item_count: int, request_count: int, seed: int, kind: OrderKind) -> tuple[int, ...]:

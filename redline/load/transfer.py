@@ -37,6 +37,10 @@ def encode_plan(plan: LoadPlan) -> bytes:
             request.offset_ns,
             request.cache_salt,
             request.stream,
+            request.output_tokens_min,
+            request.temperature,
+            request.top_p,
+            request.keep_special_tokens,
         ]
         for request in plan.requests
     ]
@@ -46,11 +50,25 @@ def encode_plan(plan: LoadPlan) -> bytes:
 def decode_plan(text: str) -> LoadPlan:
     """The plan of such a line. What the engine does not need (an expected answer) stays with the caller."""
     values = json.loads(text)
-    requests = tuple(
-        Request(index, _decode_prompt(prompt), output_tokens, ignore_eos, offset_ns, cache_salt, stream=stream)
-        for index, prompt, output_tokens, ignore_eos, offset_ns, cache_salt, stream in values["requests"]
-    )
+    requests = tuple(_decode_request(*fields) for fields in values["requests"])
     return LoadPlan(**{**values, "base_urls": tuple(values["base_urls"]), "requests": requests})
+
+
+def _decode_request(index: int, prompt: list[Any], output_tokens: int, ignore_eos: bool, *others: Any) -> Request:
+    offset_ns, cache_salt, stream, output_tokens_min, temperature, top_p, keep_special_tokens = others
+    return Request(
+        index,
+        _decode_prompt(prompt),
+        output_tokens,
+        ignore_eos,
+        offset_ns,
+        cache_salt,
+        stream=stream,
+        output_tokens_min=output_tokens_min,
+        temperature=temperature,
+        top_p=top_p,
+        keep_special_tokens=keep_special_tokens,
+    )
 
 
 def _encode_prompt(prompt: Prompt) -> list[Any]:

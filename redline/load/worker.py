@@ -56,9 +56,10 @@ class Window:
 class LoadWorker:
     """A running worker process; get one from `load_worker`."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], cpu_ids: Sequence[int]) -> None:
         self._process = process
         self.pid = process.pid
+        self.cpu_ids = tuple(cpu_ids)
 
     def run(self, plan: LoadPlan) -> Window:
         """Drive one plan and return its window. Raises LoadError if the engine itself fails or overruns."""
@@ -135,7 +136,7 @@ def load_worker(cpu_ids: Sequence[int] = ()) -> Iterator[LoadWorker]:
     command = [sys.executable, "-m", "redline.load.worker", *(str(cpu_id) for cpu_id in cpu_ids)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     try:
-        yield LoadWorker(process)
+        yield LoadWorker(process, cpu_ids)
     finally:
         if process.stdin is not None:
             with suppress(BrokenPipeError):  # it is gone already, which is all that closing asks for

@@ -48,12 +48,15 @@ def _process_cpu_s(pid: int) -> float:
     return (int(words[11]) + int(words[12])) / _TICKS_PER_S
 
 
-def cpu_shares(before: CpuTimes, after: CpuTimes) -> CpuShares:
-    """What others took between two readings. Clipped to [0, 1]: the counters tick in hundredths of a second."""
+def cpu_shares(before: CpuTimes, after: CpuTimes, own_cpu_s: float = 0.0) -> CpuShares:
+    """What others took between two readings. Clipped to [0, 1]: the counters tick in hundredths of a second.
+
+    `own_cpu_s`: CPU seconds of processes of ours that lived in between, and are in neither reading.
+    """
     total_s = after.total_s - before.total_s
     if total_s <= 0:
         return CpuShares(0.0, 0.0)
-    foreign_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
+    foreign_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s) - own_cpu_s
     return CpuShares(
         foreign=min(1.0, max(0.0, foreign_s / total_s)),
         steal=min(1.0, max(0.0, (after.steal_s - before.steal_s) / total_s)),

@@ -236,6 +236,10 @@ def _insert_batch(
             for position, reading in enumerate(trial.validity)
         ]
         rows["readings"] += _reading_rows(trial)
+        rows["figures"] += [
+            {"trial_id": trial.trial_id, "figure": name, "value": value}
+            for name, value in sorted(trial.figures.items())
+        ]
     for name, values in rows.items():
         if values:
             _insert(connection, name, pa.Table.from_pylist([_printable(row) for row in values], _COLUMNS[name]))
@@ -287,6 +291,7 @@ _COLUMNS: Mapping[str, pa.Schema] = {
         ]
     ),
     "readings": pa.schema([*_text_columns("trial_id", "metric"), ("value", pa.float64())]),
+    "figures": pa.schema([*_text_columns("trial_id", "figure"), ("value", pa.float64())]),
 }
 
 

@@ -38,6 +38,8 @@ from redline.model import (
 )
 
 SCHEMA_VERSION = 2
+"""A manifest of version 2 that was written before answers had figures lacks them, and is read as one without."""
+
 PIN_SCHEMA_VERSION = 1
 
 TRIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -233,6 +235,7 @@ def _manifest(trial: Trial) -> dict[str, Any]:
         "start_s": float(trial.start_s),
         "detail": trial.detail,
         "validity": [asdict(reading) for reading in trial.validity],
+        "figures": {name: float(value) for name, value in sorted(trial.figures.items())},
     }
 
 
@@ -270,6 +273,7 @@ def decode(manifest: Mapping[str, Any], tables: Mapping[str, pa.Table], pin: Bui
         repeats=_repeats(columns),
         validity=tuple(ValidityReading(**reading) for reading in manifest["validity"]),
         detail=manifest["detail"],
+        figures=dict(manifest.get("figures", {})),
     )
 
 

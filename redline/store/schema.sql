@@ -127,6 +127,13 @@ CREATE TABLE readings (
     value DOUBLE NOT NULL
 );
 
+-- What the scorer says of all answers of a trial together, by its own names and units (rouge1 in percent, wer, ...).
+CREATE TABLE figures (
+    trial_id VARCHAR NOT NULL,
+    figure VARCHAR NOT NULL,
+    value DOUBLE NOT NULL
+);
+
 -- Latencies of every request in seconds, undefined is NULL. `counted`: its repeat was not dropped.
 CREATE VIEW request_latency AS
 SELECT
@@ -196,14 +203,17 @@ SELECT trial_id, repeat, 'requests_per_s', request_count * 1e9 / window_ns FROM 
 UNION ALL
 SELECT trial_id, repeat, quantity || '_median', middle FROM latency_statistics
 UNION ALL
-SELECT trial_id, repeat, quantity || '_p99', p99 FROM latency_statistics WHERE quantity <> 'e2e_s'
+SELECT trial_id, repeat, quantity || '_p99', p99 FROM latency_statistics
 UNION ALL
 SELECT trial_id, repeat, 'itl_s_p99', min(itl_s) FROM ranked_gaps
 WHERE rank_last > least(CAST(floor(CAST(gap_count AS BIGINT) * 0.99e0) AS BIGINT), gap_count - 1)
 GROUP BY trial_id, repeat
 UNION ALL
+SELECT trial_id, repeat, 'item_score', sum(coalesce(score, 0)) / count(*) FROM requests
+GROUP BY trial_id, repeat HAVING count(score) > 0
+UNION ALL
 SELECT trial_id, repeat, 'exact_match', sum(coalesce(score, 0)) / count(*) FROM requests
-GROUP BY trial_id, repeat HAVING count(score) > 0;
+GROUP BY trial_id, repeat HAVING count(score) > 0 AND coalesce(bool_and(score IN (0, 1)), false);
 
 -- A line per trial: who, what, where, and its readings in columns.
 CREATE VIEW trial_readings AS
@@ -217,6 +227,8 @@ WITH wide AS (
         max(value) FILTER (metric = 'tpot_s_p99') AS tpot_s_p99,
         max(value) FILTER (metric = 'itl_s_p99') AS itl_s_p99,
         max(value) FILTER (metric = 'e2e_s_median') AS e2e_s_median,
+        max(value) FILTER (metric = 'e2e_s_p99') AS e2e_s_p99,
+        max(value) FILTER (metric = 'item_score') AS item_score,
         max(value) FILTER (metric = 'exact_match') AS exact_match
     FROM readings
     GROUP BY trial_id

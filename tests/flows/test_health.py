@@ -15,7 +15,7 @@ import pytest
 from checks.health import Support
 from flows import aa_series
 from flows.health import HealthRequest, health
-from flows.measure import hash_scenario
+from flows.plan import identity_of
 from flows.workspace import Workspace
 from redline.errors import ContentError, ExitCode, UsageError
 from redline.model import Arm, Outcome, Repeat, RequestRecord, RunnerFingerprint, SystemUnderTest, Trial, TrialStatus
@@ -79,8 +79,7 @@ def write_round(
     workspace = Workspace(content, state)
     day, offset = spread.day * generator.standard_normal(), spread.offset * generator.standard_normal()
     for name in SCENARIOS:
-        scenario = workspace.scenario(name)
-        scenario_hash = hash_scenario(scenario, workspace.recipe(scenario.recipe))
+        _, scenario_hash = identity_of(workspace, name, workspace.runner_class("cpu"))
         for pair in range(pair_count):
             for arm in (Arm.BASELINE, Arm.CANDIDATE):
                 shared = day + spread.deployment * generator.standard_normal(3) + offset * (arm is Arm.CANDIDATE)

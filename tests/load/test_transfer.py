@@ -153,7 +153,7 @@ def test_a_hundred_thousand_lines_are_read_one_by_one() -> None:
                 pieces.append(len(piece))
                 return piece
 
-        window = Counting(process).run(plan_of("http://a", [request(0)]))
+        window = Counting(process, ()).run(plan_of("http://a", [request(0)]))
         process.stdin.close()
     assert [record.index for record in window.records] == list(range(MANY))
     assert len(window.records[7].output_text) == 3_000_000

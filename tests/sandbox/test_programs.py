@@ -14,6 +14,7 @@ import pytest
 from redline.errors import SandboxError
 from redline.sandbox.bubblewrap import identity
 from redline.sandbox import programs
+from redline.sandbox.bubblewrap import identity
 from redline.sandbox.programs import Ending, ProgramLimits, run_python
 
 QUICK = ProgramLimits(time_s=1.0, output_bytes=100_000)

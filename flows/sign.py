@@ -1,0 +1,94 @@
+"""`redline sign`: a person puts their name under a sign-off that says yes, and it goes where it is reviewed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flows.workspace import Workspace, content_root
+from redline.content import read_json
+from redline.errors import StoreError, UsageError
+from redline.model import Finding
+from reports.data import ReportKind
+from reports.markdown import text
+
+SIGNABLE = (Finding.NO_WORSE.value, Finding.IMPROVED.value)
+_UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
+
+
+def sign(state_dir: Path, run_id: str, who: str, note: str) -> Iterator[str]:
+    """Lines that say what was done: the report with the signature under it, in the content's reports/published/.
+
+    Raises:
+        UsageError: there is no such sign-off, its answer is not yes, or it is signed already.
+        StoreError: the disk refuses.
+    """
+    workspace = Workspace(content_root(), state_dir)
+    record_path = _record_path(workspace, run_id)
+    record = read_json(record_path)
+    _require_yes(record, record_path)
+    page = record_path.with_suffix(".md").read_text(encoding="utf-8")
+    name = f"{_UNSAFE.sub('-', str(record['candidate']))}-{record['run_id']}.md"
+    target = workspace.root / "reports" / "published" / name
+    signed = page + "\n" + _signature(page, who, note)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_suffix(".tmp")
+        draft.write_text(signed, encoding="utf-8")
+        os.link(draft, target)  # unlike a rename it refuses to replace a page that is signed
+    except FileExistsError as error:
+        raise UsageError(
+            f"{target} is signed already",
+            expected="a sign-off without a signature",
+            found=str(target),
+            next_step="a second opinion is a second sign-off: redline signoff",
+        ) from error
+    except OSError as error:
+        raise StoreError(f"{target} could not be written", found=str(error), next_step="make room for it") from error
+    finally:
+        target.with_suffix(".tmp").unlink(missing_ok=True)
+    yield f"wrote {target}"
+    yield "review the page and commit it: what is published is what somebody answers for"
+
+
+def _record_path(workspace: Workspace, run_id: str) -> Path:
+    """The JSON beside the report of a sign-off. Raises UsageError."""
+    reports = workspace.report_path("x").parent
+    known = [path for path in sorted(reports.glob("*.json")) if _is_signoff(path)]
+    chosen = known[-1:] if run_id == "latest" else [path for path in known if path.stem == run_id]
+    if not chosen:
+        raise UsageError(
+            f"no sign-off '{run_id}'",
+            expected=f"'latest' or one of: {', '.join(path.stem for path in known[-5:]) or '(there are none)'}",
+            found=f"'{run_id}'",
+            next_step="measure one: redline signoff --candidate BUILD --release BUILD",
+        )
+    return chosen[0]
+
+
+def _is_signoff(path: Path) -> bool:
+    return not path.name.endswith(".rate.json") and read_json(path).get("kind") == ReportKind.SIGNOFF.value
+
+
+def _require_yes(record: dict[str, Any], path: Path) -> None:
+    if record.get("finding") not in SIGNABLE or record.get("exit_code") != 0:
+        raise UsageError(
+            "this sign-off does not say yes: nobody can sign it",
+            expected=f"a finding of {' or '.join(SIGNABLE)}",
+            found=f"{record.get('finding')}: {record.get('reason')}",
+            next_step=f"read {path.with_suffix('.md')}",
+        )
+
+
+def _signature(page: str, who: str, note: str) -> str:
+    """What stands under the page: who, when, and the digest of what they signed."""
+    signed_at = datetime.now(UTC).isoformat(timespec="seconds")
+    sha256 = hashlib.sha256(page.encode()).hexdigest()
+    lines = ["## Signed", "", f"By {text(who)}, {signed_at}.", ""]
+    lines += [text(note), ""] if note.strip() else []
+    return "\n".join([*lines, f"SHA-256 of everything above this section: `{sha256}`", ""])
