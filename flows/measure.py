@@ -23,6 +23,7 @@ from flows.scored import scored
 from flows.workload import Work
 from flows.workspace import Workspace
 from redline.access import api_key
+from redline.builds.extras import with_extras
 from redline.builds.install import InstalledBuild
 from redline.deploy import endpoint as attached
 from redline.deploy import process as deployer
@@ -184,9 +185,14 @@ def _launch(round_: Round, setup: ArmSetup, stack: ExitStack, narrator: Narrator
     if setup.build is None:
         return None
     name = f"{round_.recipe.name}-{round_.pair_index:02d}-{setup.arm.value}.log"
+    lock = round_.workspace.extras(round_.recipe).get(setup.sut.pin.platform)
+    python = setup.build.python
+    if lock:
+        state_dir = round_.workspace.state_dir
+        python = with_extras(setup.build, lock, state_dir=state_dir, on_line=narrator.detail)
     return stack.enter_context(
         deployer.launch(
-            python=setup.build.python,
+            python=python,
             recipe=round_.recipe,
             platform=setup.sut.pin.platform,
             extra_args=setup.sut.extra_args,

@@ -24,6 +24,7 @@ def version() -> str:
     """8 hex digits over the maker and the data that the models learn: what they can do changes only with these."""
     state = hashlib.sha256()
     files = [SCRIPT, *PARTS.rglob("*.py"), *DATA.rglob("*"), CHECKOUT / "datasets" / "prompts.json"]
+    files += (CHECKOUT / "models").glob("stand-in-*/*")  # the tokenizers
     for path in sorted(each for each in files if each.is_file()):
         state.update(path.relative_to(CHECKOUT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return state.hexdigest()[:8]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from flows import stand_ins
 from flows.datasets import prepared_of
 from flows.workspace import Workspace
+from redline.builds.extras import extras_id
 from redline.datasets import materialise
 from redline.errors import ContentError
 from redline.load import loadgen
@@ -22,13 +23,15 @@ class Work:
     """A scenario with its requests at hand.
 
     `items`: one per request, in the order in which they are asked; empty where prompts are generated. `scorer`: whose
-    scores its answers get, empty where none are. `sample_indices`: which item of the data set each of them is.
+    scores its answers get, empty where none are. `sample_indices`: which item of the data set each of them is. `extras`:
+    (platform, identity) of the extra packages it is served with.
     """
 
     scenario: Scenario
     items: tuple[Item, ...] = ()
     sample_indices: tuple[int, ...] = ()
     scorer: str = ""
+    extras: tuple[tuple[str, str], ...] = ()
 
     def requests(self, window: int, salt: str) -> tuple[Request, ...]:
         """The requests of one window, shape (request_count,); the first `discard_count` windows are warm-up."""
@@ -49,7 +52,7 @@ class Work:
         how = [{key: list(value) for key, value in recipe.server_args.items()}, _plain(recipe.environment)]
         made = [stand_ins.version()] if recipe.stand_in else []
         spread = [asdict(each) for each in recipe.placements]
-        return digest([work, scenario.discard_count, scenario.repeat_count, served, how, *made, *spread])
+        return digest([work, scenario.discard_count, scenario.repeat_count, served, how, *made, *spread, *self.extras])
 
 
 def work_of(workspace: Workspace, scenario: Scenario) -> Work:
@@ -72,7 +75,9 @@ def work_of(workspace: Workspace, scenario: Scenario) -> Work:
         )
     indices = _indices(scenario)
     scorer = workspace.dataset(name).scorer if scenario.measures_accuracy else ""
-    return Work(scenario, tuple(prepared.items[index] for index in indices), indices, scorer)
+    extras = workspace.extras(workspace.recipe(scenario.recipe))
+    locked = tuple((platform, extras_id(lock)) for platform, lock in sorted(extras.items()))
+    return Work(scenario, tuple(prepared.items[index] for index in indices), indices, scorer, locked)
 
 
 def at_rate(scenario: Scenario, rate_per_s: float) -> Scenario:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from checks.policy import Policy
 from redline import content
+from redline.builds.extras import read_extras
 from redline.errors import UsageError
 from redline.model import Baseline, Dataset, Recipe, RunnerClass, Scenario, Suite
 
@@ -86,8 +87,10 @@ class Workspace:
         return content.recipe(self.root / "recipes" / f"{name}.toml")
 
     def dataset(self, name: str) -> Dataset:
-        """The definition of a data set by name. Raises ContentError."""
-        return content.dataset(self.root / "datasets" / f"{name}.toml")
+        """The definition of a data set by name: of the content, else one that comes with Redline. Raises ContentError."""
+        own = self.root / "datasets" / f"{name}.toml"
+        shipped = CHECKOUT / "datasets" / f"{name}.toml"
+        return content.dataset(shipped if shipped.exists() and not own.exists() else own)
 
     def suite(self, name: str) -> Suite:
         """A suite by name: of the content, else one that comes with Redline. Raises ContentError."""
@@ -115,6 +118,14 @@ class Workspace:
     def suites(self) -> tuple[Suite, ...]:
         """Every suite, in order of name. Raises ContentError."""
         return tuple(self.suite(path.stem) for path in sorted((self.root / "suites").glob("*.toml")))
+
+    def extras(self, recipe: Recipe) -> dict[str, str]:
+        """The locks of extra packages that a recipe names, by platform. Raises ContentError."""
+        found = {}
+        for platform, name in recipe.extras.items():
+            own = self.root / name
+            found[platform] = read_extras(own if own.exists() else CHECKOUT / name)
+        return found
 
     def model_path(self, model: str) -> str:
         """An absolute path for a model directory of the checkout; a hub id or another path as it is."""

@@ -132,7 +132,8 @@ class Recipe:
     `server_args` and `environment` are keyed by platform (`cpu`, `cuda`, `rocm`); `placements` say what is added
     on an accelerator. `start_s_max` bounds the wait for a first real completion. `stand_in`: the name of a tiny
     model that `models/make_stand_ins.py` makes with the build's own Python; `model` is then only its name. `serves`:
-    what a first request can be, so that it is known when the server is ready.
+    what a first request can be, so that it is known when the server is ready. `extras`: by platform, a lock of the few
+    packages that this model needs and builds do not bring.
     """
 
     name: str
@@ -147,6 +148,7 @@ class Recipe:
     placements: tuple[Placement, ...] = ()
     stand_in: str = ""
     serves: Literal["completions", "transcriptions"] = "completions"
+    extras: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require(bool(self.model), "model must name a directory or a hub id")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from redline.builds.lock_text import check_lock, local_wheel_name, normalised
+from redline.builds.exclusive import INSTALL_S_MAX, hold
+from redline.builds.lock_text import LockedPackage, check_lock, local_wheel_name, normalised
 from redline.builds.pin_record import read_pin, write_pin, write_text
 from redline.builds.uv_process import (
     UvOutcome,
@@ -29,9 +27,6 @@ from redline.builds.wheel_file import kept_path, sha256_of
 from redline.errors import BuildError, ContentError
 from redline.model import BuildKind, BuildPin
 
-INSTALL_S_MAX = 1800.0
-LOCK_WAIT_S_MAX = INSTALL_S_MAX + 60.0
-LOCK_POLL_S = 0.2
 QUESTION_S_MAX = 120.0
 SHOWN_COUNT_MAX = 5
 BYTES_FREE_MIN = 4_000_000_000
@@ -75,13 +70,13 @@ def install(pin: BuildPin, *, state_dir: Path, on_line: Callable[[str], None]) -
     _check_installable(pin)
     home = (state_dir / "builds" / pin.pin_id).resolve()
     python = home / "venv" / "bin" / "python"
-    with _hold(home.with_name(f"{home.name}.lock"), on_line) as descriptor:
+    with hold(home.with_name(f"{home.name}.lock"), on_line) as descriptor:
         cached = (home / _MARKER).exists()
         if not cached:
             _check_space(home, BYTES_FREE_MIN)
             wheel = _local_wheel(pin, state_dir)
             _install_into(home, pin, wheel, on_line, descriptor)
-        version = _verify(python, pin, home)
+        version = verify(python, pin, home)
         seconds = time.monotonic() - started_s
         if not cached:
             write_text(home / _MARKER, json.dumps({"installed_version": version, "seconds": round(seconds, 3)}) + "\n")
@@ -188,44 +183,6 @@ def _local_wheel(pin: BuildPin, state_dir: Path) -> Path | None:
     return wheel.resolve()
 
 
-@contextmanager
-def _hold(path: Path, on_line: Callable[[str], None]) -> Iterator[int]:
-    """The descriptor of a lock that is held inside the context. Raises BuildError after `LOCK_WAIT_S_MAX`."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise BuildError(
-            f"{path.parent}: builds cannot be kept here",
-            expected="a directory this user may write to",
-            found=str(error),
-            next_step="correct the permissions or choose another state directory",
-        ) from error
-    try:
-        deadline_s = time.monotonic() + LOCK_WAIT_S_MAX
-        told = False
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                pass
-            if time.monotonic() >= deadline_s:
-                raise BuildError(
-                    "another process has been installing this build for too long",
-                    expected=f"an end within {LOCK_WAIT_S_MAX:.0f} s",
-                    found=f"{path} is still locked",
-                    next_step="end the other process, then try again",
-                )
-            if not told:
-                on_line("another process is installing this build: waiting for it")
-                told = True
-            time.sleep(LOCK_POLL_S)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 # --- the install --------------------------------------------------------------------------------------------
 
 
@@ -275,9 +232,12 @@ def _install_into(home: Path, pin: BuildPin, wheel: Path | None, on_line: Callab
 # --- after --------------------------------------------------------------------------------------------------
 
 
-def _verify(python: Path, pin: BuildPin, home: Path) -> str:
-    """The installed vLLM's version, once every distribution is the one in the lock and there is no other."""
-    expected = {package.name: package.version for package in check_lock(pin).values()}
+def verify(python: Path, pin: BuildPin, home: Path, extras: Mapping[str, LockedPackage] | None = None) -> str:
+    """The installed vLLM's version, once every distribution is the one in the lock and there is no other.
+
+    `extras` may be there as well, and then must be. Raises BuildError.
+    """
+    expected = {package.name: package.version for package in (*check_lock(pin).values(), *(extras or {}).values())}
     found = _versions(python)
     wrong = [
         f"{name} {found.get(name, 'missing')} instead of {expected.get(name, 'nothing')}"
@@ -285,9 +245,10 @@ def _verify(python: Path, pin: BuildPin, home: Path) -> str:
         if expected.get(name) != found.get(name)
     ]
     if wrong:
+        locks = "pin's lock and of the extras" if extras else "pin's lock"
         raise BuildError(
             f"what is installed is not {pin.label} as it was pinned",
-            expected=f"the {len(expected)} packages of the pin's lock and no other",
+            expected=f"the {len(expected)} packages of the {locks} and no other",
             found=f"{len(wrong)} differ: {'; '.join(wrong[:SHOWN_COUNT_MAX])}",
             next_step=f"delete {home}; the build is installed again when it is needed",
         )

@@ -1,0 +1,54 @@
+"""One process at a time installs into a directory of the state; the others wait, bounded, and are told so."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from redline.errors import BuildError
+
+INSTALL_S_MAX = 1800.0
+LOCK_WAIT_S_MAX = INSTALL_S_MAX + 60.0
+LOCK_POLL_S = 0.2
+
+
+@contextmanager
+def hold(path: Path, on_line: Callable[[str], None]) -> Iterator[int]:
+    """The descriptor of a lock that is held inside the context. Raises BuildError after `LOCK_WAIT_S_MAX`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise BuildError(
+            f"{path.parent}: builds cannot be kept here",
+            expected="a directory this user may write to",
+            found=str(error),
+            next_step="correct the permissions or choose another state directory",
+        ) from error
+    try:
+        deadline_s = time.monotonic() + LOCK_WAIT_S_MAX
+        told = False
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                pass
+            if time.monotonic() >= deadline_s:
+                raise BuildError(
+                    "another process has been installing this build for too long",
+                    expected=f"an end within {LOCK_WAIT_S_MAX:.0f} s",
+                    found=f"{path} is still locked",
+                    next_step="end the other process, then try again",
+                )
+            if not told:
+                on_line("another process is installing this build: waiting for it")
+                told = True
+            time.sleep(LOCK_POLL_S)
+        yield descriptor
+    finally:
+        os.close(descriptor)
