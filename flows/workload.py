@@ -23,8 +23,8 @@ class Work:
     """A scenario with its requests at hand.
 
     `items`: one per request, in the order in which they are asked; empty where prompts are generated. `scorer`: whose
-    scores its answers get, empty where none are. `sample_indices`: which item of the data set each of them is. `extras`:
-    (platform, identity) of the extra packages it is served with.
+    scores its answers get, empty where none are. `sample_indices`: which item of the data set each of them is.
+    `extras`: (platform, identity) of the extra packages it is served with.
     """
 
     scenario: Scenario
@@ -51,7 +51,7 @@ class Work:
         served = [recipe.model, recipe.revision, recipe.context_tokens_max]
         how = [{key: list(value) for key, value in recipe.server_args.items()}, _plain(recipe.environment)]
         made = [stand_ins.version()] if recipe.stand_in else []
-        spread = [asdict(each) for each in recipe.placements]
+        spread = [asdict(replace(each, source="-")) for each in recipe.placements]  # other words are no other work
         return digest([work, scenario.discard_count, scenario.repeat_count, served, how, *made, *spread, *self.extras])
 
 

@@ -87,7 +87,7 @@ class Workspace:
         return content.recipe(self.root / "recipes" / f"{name}.toml")
 
     def dataset(self, name: str) -> Dataset:
-        """The definition of a data set by name: of the content, else one that comes with Redline. Raises ContentError."""
+        """A data set by name: of the content, else one that comes with Redline. Raises ContentError."""
         own = self.root / "datasets" / f"{name}.toml"
         shipped = CHECKOUT / "datasets" / f"{name}.toml"
         return content.dataset(shipped if shipped.exists() and not own.exists() else own)

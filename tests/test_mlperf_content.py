@@ -268,7 +268,7 @@ def test_short_forms_say_so(name):
 
 @pytest.mark.parametrize("model", STAND_INS)
 def test_stand_ins_ask_all_they_know(model):
-    """A stand-in is asked what is committed, in whole passes, with at most 32 requests, and says what it is."""
+    """A stand-in is asked what is committed, in whole passes, with at most 144 requests, and says what it is."""
     kinds = ("offline", "accuracy") if model == "whisper" else ("offline", "server", "accuracy")
     found = {name for name, scenario in SCENARIOS.items() if scenario.recipe == f"{model}-stand-in"}
     assert found == {f"{model}-stand-in-{kind}" for kind in kinds}
@@ -276,7 +276,7 @@ def test_stand_ins_ask_all_they_know(model):
         scenario, items = SCENARIOS[name], items_of(SCENARIOS[name])
         definition = content.dataset(CHECKOUT / "datasets" / f"{items.dataset}.toml")
         assert definition.item_count == items.item_count == rules_of(scenario).sample_count == STAND_INS[model]
-        assert (scenario.request_count % items.item_count, scenario.request_count <= 32) == (0, True)
+        assert (scenario.request_count % items.item_count, scenario.request_count <= 144) == (0, True)
         assert rules_of(scenario).shortened.startswith("a stand-in of ")
         if scenario.accuracy is None:
             assert (scenario.repeat_count, scenario.discard_count) == (3, 1)

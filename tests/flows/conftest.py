@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def content(tmp_path: Path) -> Path:
-    """A copy of the checkout's content without baselines; its runner class tolerates a busy machine.
+    """A copy of the checkout's content without baselines; its runner classes tolerate a busy machine.
 
     The rule that drops windows on a busy machine has tests of its own; here it would make every test of
     the flows depend on what else the machine does.
@@ -23,10 +23,11 @@ def content(tmp_path: Path) -> Path:
     for name in ("scenarios", "recipes", "runners"):
         shutil.copytree(ROOT / name, root / name)
     shutil.copytree(ROOT / "checks" / "policies", root / "checks" / "policies")
-    runner = root / "runners" / "cpu.toml"
-    text = runner.read_text()
-    assert "foreign_cpu_share_max = 0.05" in text
-    runner.write_text(text.replace("foreign_cpu_share_max = 0.05", "foreign_cpu_share_max = 1.0"))
+    for name, limit in (("cpu", "0.05"), ("cpu-stand-ins", "0.15")):
+        runner = root / "runners" / f"{name}.toml"
+        text = runner.read_text()
+        assert f"foreign_cpu_share_max = {limit}" in text
+        runner.write_text(text.replace(f"foreign_cpu_share_max = {limit}", "foreign_cpu_share_max = 1.0"))
     return root
 
 
@@ -37,7 +38,7 @@ def environment(content: Path, vllm_build: Any, vllm_state_dir: Path, tmp_path: 
     state.mkdir()
     assert vllm_build.installed_version == "0.32.0"
     shared = vllm_state_dir.resolve()
-    for name in ("builds", "pins", "prefect", "cache"):
+    for name in ("builds", "pins", "prefect", "cache", "stand-ins"):
         (shared / name).mkdir(exist_ok=True)
         (state / name).symlink_to(shared / name)
     return {**os.environ, "REDLINE_CONTENT": str(content), "REDLINE_STATE": str(state)}
