@@ -33,7 +33,7 @@ def export_runs(
     Raises UsageError for a run that there is not, StoreError if the disk refuses.
     """
     workspace = Workspace(content_root(), state_dir)
-    trials = _chosen(readable_trials(workspace.trials_dir), run_ids, workspace.trials_dir)
+    trials = chosen_trials(workspace.trials_dir, run_ids)
     if ExportFormat(form) in _COMPARED_FORMATS:
         trials = tuple(trial for trial in trials if trial.arm is not Arm.PROBE)
     if arm is not None:
@@ -43,7 +43,9 @@ def export_runs(
     return export(trials, ExportFormat(form), directory, ExportSettings(serve=serve, job=job))
 
 
-def _chosen(trials: Sequence[Trial], run_ids: Sequence[str], where: Path) -> tuple[Trial, ...]:
+def chosen_trials(trials_dir: Path, run_ids: Sequence[str]) -> tuple[Trial, ...]:
+    """Every readable trial of these runs (`latest` is the last one). Raises UsageError for a run that there is not."""
+    trials = readable_trials(trials_dir)
     known = sorted({trial.run_id for trial in trials})
     wanted = {known[-1] if run_id == "latest" and known else run_id for run_id in run_ids}
     if missing := sorted(wanted - set(known)):
@@ -51,7 +53,7 @@ def _chosen(trials: Sequence[Trial], run_ids: Sequence[str], where: Path) -> tup
             f"no run {', '.join(missing)}",
             expected=f"'latest' or one of: {', '.join(known[-5:]) or '(there are none)'}",
             found=", ".join(missing),
-            next_step=f"take a run id from a report's first lines; the trials lie in {where}",
+            next_step=f"take a run id from a report's first lines; the trials lie in {trials_dir}",
         )
     return tuple(trial for trial in trials if trial.run_id in wanted)
 

@@ -86,6 +86,7 @@ class Round:
     log_dir: Path
     calibration: Calibration | None = None
     driver: Driver = "native"
+    run_code: bool = False
     on_trial: Callable[[Trial], None] = lambda _: None
 
 
@@ -302,7 +303,7 @@ def _one_repeat(
     ours = bench.server is not None
     records = measured.records
     if work.scorer:
-        records, bench.figures = scored(work.scorer, plan.requests, records)
+        records, bench.figures = scored(work.scorer, plan.requests, records, run_code=round_.run_code)
     repeat = Repeat(
         index=len(bench.repeats),
         started_at=measured.started_at,

@@ -12,6 +12,7 @@ from redline.load.client import LoadPlan
 from redline.load.loadgen_driver import run_loadgen
 from redline.load.loadgen_settings import LoadgenSettings, planned_issue, settings_of
 from redline.load.worker import Window
+from redline.model import DatasetItems
 
 Driver: TypeAlias = Literal["native", "loadgen"]
 
@@ -34,8 +35,10 @@ def drive_officially(work: Work, plan: LoadPlan, log_dir: Path, cpu_ids: tuple[i
 
     Raises LoadError as `run_loadgen`, also if LoadGen issues another sample than the scenario says.
     """
-    settings = official_settings(work)
-    items = work.sample_indices or planned_issue(settings).items
+    settings, workload = official_settings(work), work.scenario.workload
+    ordered = isinstance(workload, DatasetItems) and workload.order == "loadgen"
+    # In another order, or without items, LoadGen's samples only number the requests: `settings_of`.
+    items = work.sample_indices if ordered else planned_issue(settings).items
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     window = run_loadgen(plan, items, settings, log_dir, cpu_ids)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

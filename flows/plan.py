@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from checks.policy import Policy
-from flows import stand_ins
+from flows import code_judge, stand_ins
 from flows.measure import ArmSetup, Round, expected_round_s
 from flows.official import Driver, official_settings
 from flows.workload import Work, at_rate, checked_identity, work_of
@@ -64,7 +64,8 @@ class Options:
     """What every measuring command is told; `command` repeats it, `program` is how Redline was called.
 
     `complete`: measure everything even when the verdict is already known; `use`: what is asked, a gate unless it says
-    otherwise. `driver`: who says when a request is sent, Redline or MLPerf's own LoadGen.
+    otherwise. `driver`: who says when a request is sent, Redline or MLPerf's own LoadGen. `run_code`: run the programs
+    in answers, in a sandbox.
     """
 
     state_dir: Path
@@ -78,6 +79,7 @@ class Options:
     complete: bool = False
     use: Use = Use.GATE
     driver: Driver = "native"
+    run_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ class Plan:
     fingerprint: RunnerFingerprint
     calibration: Calibration | None = None
     driver: Driver = "native"
+    run_code: bool = False
 
     @property
     def scenarios(self) -> tuple[Scenario, ...]:
@@ -150,6 +153,7 @@ class Plan:
             log_dir=self.workspace.log_dir(self.run_id),
             calibration=self.calibration,
             driver=self.driver,
+            run_code=self.run_code,
             on_trial=on_trial,
         )
 
@@ -164,7 +168,8 @@ def make_plan(
     """The plan of one command, with all content read and checked.
 
     `to_start`: False if it will only be looked at, whatever memory is free now.
-    Raises UsageError (ContentError for a content file): nothing has been started then.
+    Raises UsageError (ContentError for a content file), SandboxError if programs are to be run and cannot be: nothing
+    has been started then.
     """
     runner_class = workspace.runner_class(options.runner)
     models = tuple(pair for each in wanted for pair in each.models)
@@ -172,6 +177,7 @@ def make_plan(
     _check_wanted(wanted)
     if to_start and not any(isinstance(parse_spec(each.spec), EndpointSpec) for each in wanted):
         check_memory(runner_class.memory_bytes_free_min)
+        _check_replicas(grouped)
     policy = workspace.policy(runner_class.policy)
     _check_policy(grouped, policy)
     for group in grouped:
@@ -182,6 +188,8 @@ def make_plan(
     if options.driver == "loadgen":
         for work in works.values():
             official_settings(work)
+    if options.run_code:
+        code_judge.require_runnable(works)
     return Plan(
         run_id=run_id,
         workspace=workspace,
@@ -190,11 +198,16 @@ def make_plan(
         groups=grouped,
         works=works,
         scenario_hashes={
-            each.name: checked_identity(works[each.name], group.recipe) for group in grouped for each in group.scenarios
+            each.name: code_judge.identity_of(
+                checked_identity(works[each.name], group.recipe), works[each.name], is_run=options.run_code
+            )
+            for group in grouped
+            for each in group.scenarios
         },
         fingerprint=fingerprint,
         calibration=read_calibration(workspace.calibrations_dir, fingerprint.fingerprint_id),
         driver=options.driver,
+        run_code=options.run_code,
     )
 
 
@@ -312,6 +325,19 @@ def _rated(workspace: Workspace, scenario: Scenario, runner_class: RunnerClass) 
     if placement is None or not placement.rate_per_s or (interactive and placement.arrivals != "interactive"):
         return scenario  # what a placement sustains within the server's limits says nothing about tighter ones
     return at_rate(scenario, placement.rate_per_s)
+
+
+def _check_replicas(grouped: Sequence[Group]) -> None:
+    """Refuse placements of several servers, which this version attaches to but does not start. Raises UsageError."""
+    for group in grouped:
+        for each in group.recipe.placements:
+            if each.replicas > 1:
+                raise UsageError(
+                    f"recipe {group.recipe.name} is placed as {each.replicas} servers on {each.accelerator}",
+                    expected="one server a host, which Redline starts itself",
+                    found=f"{each.replicas} x tensor parallel {each.tensor_parallel} ({each.source})",
+                    next_step="start them and measure them together: redline run --endpoint URL1,URL2,...",
+                )
 
 
 def _check_recipe(recipe: Recipe, runner_class: RunnerClass) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from flows.workload import checked_identity, work_of
@@ -19,7 +19,12 @@ def describe(names: Sequence[str], state_dir: Path) -> Iterator[str]:
     workspace = Workspace(content_root(), state_dir)
     chosen = [name for name in names if name != "show" or len(names) == 1]
     if len(chosen) > 1:
-        raise UsageError("one scenario at a time", expected="redline scenarios NAME", found=" ".join(names))
+        raise UsageError(
+            "one scenario at a time",
+            expected="redline scenarios NAME",
+            found=" ".join(names),
+            next_step="name one of them; without a name all are listed",
+        )
     if not chosen:
         yield from _every(workspace)
         return
@@ -92,13 +97,20 @@ def _rules(rules: MlperfRules | None) -> Iterator[str]:
 
 def _served(recipe: Recipe) -> Iterator[str]:
     yield f"  recipe {recipe.name}: {recipe.description}"
+    yield f"    model {recipe.model}, revision {recipe.revision}"
     for platform, server_args in recipe.server_args.items():
-        variables = " ".join(f"{name}={value}" for name, value in recipe.environment.get(platform, {}).items())
-        yield f"    {platform}: {variables}{' ' if variables else ''}--model {recipe.model} {shlex.join(server_args)}"
+        variables = recipe.environment.get(platform, {})
+        yield f"    {platform}: {_started(variables, recipe.model, '', server_args)}"
     for each in recipe.placements:
         kind = f", {each.arrivals}" if each.arrivals else ""
         yield f"    {each.accelerator}{kind}: {each.replicas} x TP{each.tensor_parallel} ({each.source})"
-        variables = " ".join(f"{name}={value}" for name, value in each.environment.items())
-        model = f"--model {each.model} " if each.model else ""
         rate = f" at {each.rate_per_s:g} requests/s" if each.rate_per_s else ""
-        yield f"      {variables}{' ' if variables else ''}{model}{shlex.join(each.server_args)}{rate}"
+        yield f"      {_started(each.environment, each.model, each.revision, each.server_args)}{rate}"
+
+
+def _started(variables: Mapping[str, str], model: str, revision: str, server_args: Sequence[str]) -> str:
+    """`NAME=value --model M --revision R --flag value`: what is set, in the order of a command line."""
+    words = [f"{name}={value}" for name, value in variables.items()]
+    words += ["--model", model] if model else []
+    words += ["--revision", revision] if model and revision else []
+    return shlex.join([*words, *server_args])

@@ -19,22 +19,27 @@ from reports.markdown import text
 
 SIGNABLE = (Finding.NO_WORSE.value, Finding.IMPROVED.value)
 _UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
+_CANDIDATE_CHARS_MAX = 100
 
 
 def sign(state_dir: Path, run_id: str, who: str, note: str) -> Iterator[str]:
     """Lines that say what was done: the report with the signature under it, in the content's reports/published/.
 
     Raises:
-        UsageError: there is no such sign-off, its answer is not yes, or it is signed already.
-        StoreError: the disk refuses.
+        UsageError: nobody signs, there is no such sign-off, its answer is not yes, or it is signed already.
+        StoreError: the report cannot be read, or the disk refuses.
     """
+    if not who.strip():
+        raise UsageError(
+            "a signature needs a name", expected="who signs", found=repr(who), next_step="say it: --by NAME"
+        )
     workspace = Workspace(content_root(), state_dir)
     record_path = _record_path(workspace, run_id)
     record = read_json(record_path)
     _require_yes(record, record_path)
-    page = record_path.with_suffix(".md").read_text(encoding="utf-8")
-    name = f"{_UNSAFE.sub('-', str(record['candidate']))}-{record['run_id']}.md"
-    target = workspace.root / "reports" / "published" / name
+    page = _page(record_path.with_suffix(".md"))
+    candidate = _UNSAFE.sub("-", str(record.get("candidate", "")))[:_CANDIDATE_CHARS_MAX]
+    target = workspace.root / "reports" / "published" / f"{candidate}-{record_path.stem}.md"
     signed = page + "\n" + _signature(page, who, note)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +76,19 @@ def _record_path(workspace: Workspace, run_id: str) -> Path:
     return chosen[0]
 
 
+def _page(path: Path) -> str:
+    """The report as it was written. Raises StoreError."""
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(
+            f"{path} cannot be read",
+            expected="the sign-off's report",
+            found=str(error),
+            next_step="what is signed is the report: sign off again",
+        ) from error
+
+
 def _is_signoff(path: Path) -> bool:
     return not path.name.endswith(".rate.json") and read_json(path).get("kind") == ReportKind.SIGNOFF.value
 
@@ -86,9 +104,9 @@ def _require_yes(record: dict[str, Any], path: Path) -> None:
 
 
 def _signature(page: str, who: str, note: str) -> str:
-    """What stands under the page: who, when, and the digest of what they signed."""
+    """What stands under the page and an empty line: who, when, and the digest of what they signed."""
     signed_at = datetime.now(UTC).isoformat(timespec="seconds")
     sha256 = hashlib.sha256(page.encode()).hexdigest()
     lines = ["## Signed", "", f"By {text(who)}, {signed_at}.", ""]
     lines += [text(note), ""] if note.strip() else []
-    return "\n".join([*lines, f"SHA-256 of everything above this section: `{sha256}`", ""])
+    return "\n".join([*lines, f"SHA-256 of the report above, up to its last line: `{sha256}`", ""])

@@ -38,7 +38,8 @@ def path_of(workspace: Workspace, recipe: Recipe) -> Path:
 def make(workspace: Workspace, recipe: Recipe, python: Path) -> Path:
     """Make the recipe's stand-in unless it is there; its directory. The script itself checks that it learned its data.
 
-    Raises InfrastructureError with the end of the script's output if it fails or takes longer than 15 minutes.
+    Raises InfrastructureError with the end of the script's output if it fails, cannot be started or takes longer than
+    15 minutes.
     """
     path = path_of(workspace, recipe)
     if (path / "config.json").is_file():
@@ -59,6 +60,8 @@ def make(workspace: Workspace, recipe: Recipe, python: Path) -> Path:
         said, status = ended.stdout.decode(errors="replace"), f"exit status {ended.returncode}"
     except subprocess.TimeoutExpired as error:
         said, status = (error.stdout or b"").decode(errors="replace"), f"no end after {MAKE_S_MAX:.0f} s"
+    except OSError as error:
+        said, status = str(error), "could not be started"
     if not (path / "config.json").is_file():
         raise InfrastructureError(
             f"the stand-in model {recipe.stand_in} could not be made",

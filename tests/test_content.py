@@ -13,6 +13,8 @@ from redline.model import Baseline, Server
 ROOT = Path(__file__).parents[1]
 SERVER = (ROOT / "scenarios" / "server-short.toml").read_text()
 RECIPE = (ROOT / "recipes" / "speed-llama.toml").read_text()
+ACCURACY = (ROOT / "scenarios" / "llama2-70b-accuracy.toml").read_text()
+PLACED = (ROOT / "recipes" / "llama-3.1-8b.toml").read_text()
 
 
 def refused(tmp_path: Path, text: str) -> str:
@@ -69,6 +71,62 @@ def test_wrong_values_are_refused_by_key(tmp_path: Path, old: str, new: str, tol
     """A wrong type, an impossible value, a missing key and broken TOML are each refused by name."""
     assert old in SERVER
     assert told in refused(tmp_path, SERVER.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("benchmark = ", "benchmrak = ", ("'mlperf.benchmrak'", "'benchmark'")),
+        ("query_count_min = ", "query_count = ", ("'mlperf.query_count'", "'query_count_min'")),
+        ("share_min = ", "shared_min = ", ("'accuracy.shared_min'", "'share_min'")),
+        ("output_tokens_max = ", "output_token_max = ", ("'workload.output_token_max'", "'output_tokens_max'")),
+        ('round = "v6.0"', 'round = "v9.9"', ("'mlperf.round'", "v6.0", "'v9.9'")),
+        ("share_min = 0.999", "share_min = 99.9", ("(0, 1]",)),
+        ('order = "loadgen"', 'order = "random"', ("workload.order", "loadgen")),
+        ('unit = "tokens/s"', 'unit = "tokens"', ("mlperf.unit", "samples/s")),
+        ("repeat_count = 1", "repeat_count = 2", ("answers are scored in one repeat",)),
+        ("tokens_per_sample = 1.1", "tokens_per_smaple = 1.1", ("name figures of reference",)),
+    ],
+)
+def test_rules_and_targets_are_refused_by_key(tmp_path: Path, old: str, new: str, told: tuple[str, ...]) -> None:
+    """A slip inside [mlperf], [accuracy] or [workload] names the key with its table, and the one that was meant."""
+    assert old in ACCURACY
+    message = refused(tmp_path, ACCURACY.replace(old, new, 1))
+    assert [each for each in told if each not in message] == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("tensor_parallel = 1", "tensor_paralel = 1", ("'placements.0.tensor_paralel'", "'tensor_parallel'")),
+        ('arrivals = "offline"', 'arrivals = "ofline"', ("placements.0.arrivals", "'offline'")),
+        ("replicas = 1", "replicas = 0", ("replicas must be in [1, 1024]",)),
+        ('arrivals = "offline"', 'arrivals = "server"', ("two placements are for the same",)),
+        ("start_s_max = 1800.0", 'start_s_max = 1800.0\nserves = "chat"', ("'serves'", "transcriptions")),
+    ],
+)
+def test_placements_are_refused_by_key(tmp_path: Path, old: str, new: str, told: tuple[str, ...]) -> None:
+    """The same inside the first of [[placements]], and for what a recipe serves."""
+    assert old in PLACED
+    path = tmp_path / "mine.toml"
+    path.write_text(PLACED.replace(old, new, 1))
+    with pytest.raises(ContentError) as caught:
+        content.recipe(path)
+    assert [each for each in told if each not in str(caught.value)] == []
+
+
+def test_a_suite_is_refused_by_key(tmp_path: Path) -> None:
+    """No scenario, one twice, or a misspelt key."""
+    path = tmp_path / "mine.toml"
+    for text, told in (
+        ("scenarios = []", "at least one"),
+        ('scenarios = ["a", "b", "a"]', "named twice"),
+        ('scenarois = ["a"]', "'scenarios'"),
+    ):
+        path.write_text(f'description = "mine"\n{text}\n')
+        with pytest.raises(ContentError) as caught:
+            content.suite(path)
+        assert told in str(caught.value)
 
 
 def test_a_missing_file_names_its_neighbours() -> None:

@@ -72,6 +72,15 @@ def test_a_failed_request_is_a_wrong_answer() -> None:
     assert CATALOGUE["exact_match"].formula(scored) == 0.5
 
 
+def test_an_answer_that_is_partly_right_is_no_exact_match() -> None:
+    """The mean of scores counts parts; the share of exact answers is then undefined, not a mean under its name."""
+    parts = repeat(record(0, 0, (1,), score=1.0), record(1, 0, (1,), score=0.25), record(2, 0, (), Outcome.TIMEOUT))
+    assert CATALOGUE["item_score"].formula(parts) == pytest.approx(1.25 / 3)
+    assert CATALOGUE["exact_match"].formula(parts) is None
+    exact = repeat(record(0, 0, (1,), score=1.0), record(1, 0, (), Outcome.TIMEOUT))
+    assert CATALOGUE["item_score"].formula(exact) == CATALOGUE["exact_match"].formula(exact) == 0.5
+
+
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50), st.floats(0, 1))
 def test_percentile_is_loadgens(values: list[float], share: float) -> None:
     """The percentile is an observed value: sorted[int(n p)], the last one at most."""

@@ -41,7 +41,7 @@ MAY_PRINT = {
 }
 MAY_BE_LONG = {"redline/model.py": "the nouns: one vocabulary, read as one page"}
 MAY_SKIP = {
-    "tests/sandbox/test_programs.py": "a machine may have no bubblewrap, or allow no user namespaces; "
+    "tests/sandbox/walls.py": "a machine may have no bubblewrap, or allow no user namespaces; "
     "no program of a stranger may be run there",
     "tests/deploy/test_process.py": "a memory cgroup takes rights that a container may not give to anybody",
     "tests/load/test_client.py": "a machine may have no IPv6 at all, and one of its tests is about nothing else",

@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 
 from redline.cli.options import Commands, add_state, state_dir_of
-from redline.errors import ExitCode
+from redline.errors import ExitCode, UsageError
 
 ARMS = ("baseline", "candidate", "single", "probe")
-EXPORT_FORMATS = ("vllm-bench", "pytorch-hud", "github-action-benchmark", "parquet")
+MLPERF = "mlperf"
+EXPORT_FORMATS = ("vllm-bench", "pytorch-hud", "github-action-benchmark", "parquet", MLPERF)
 
 
 def add_commands(commands: Commands) -> None:
@@ -46,6 +47,12 @@ def _add_exchange_commands(commands: Commands) -> None:
     )
     export.add_argument("--output", type=Path, required=True, metavar="DIR", help="directory to write to")
     export.add_argument("--arm", choices=ARMS, metavar="ARM", help=f"only this arm: {', '.join(ARMS)}")
+    mlperf = export.add_argument_group("for --format mlperf, a folder in MLPerf's submission layout, no submission")
+    mlperf.add_argument("--submitter", metavar="NAME", help="the folder's name (default: not-a-submission)")
+    mlperf.add_argument("--division", choices=("open", "closed"), help="default: open")
+    mlperf.add_argument(
+        "--system", type=Path, metavar="FILE.json", help="fields of the system's description that nobody captured"
+    )
     add_state(export)
     export.set_defaults(action=_export)
     importing = commands.add_parser(
@@ -83,10 +90,34 @@ def _export(arguments: argparse.Namespace) -> int:
     from flows import exchange
 
     state_dir = state_dir_of(arguments)
+    if arguments.format == MLPERF:
+        return _export_mlperf(arguments)
+    if unused := [name for name in ("submitter", "division", "system") if getattr(arguments, name) is not None]:
+        raise UsageError(
+            f"--{unused[0]} is for --format {MLPERF}",
+            expected=f"--format {MLPERF}",
+            found=f"--format {arguments.format}",
+            next_step=f"leave --{unused[0]} out, or choose that format",
+        )
     for path in exchange.export_runs(
         state_dir, arguments.run_ids, arguments.format, arguments.output, arm=arguments.arm
     ):
         print(f"wrote {path}")
+    return ExitCode.NO_WORSE
+
+
+def _export_mlperf(arguments: argparse.Namespace) -> int:
+    from flows import export_mlperf
+
+    options = export_mlperf.Options(
+        arm=arguments.arm,
+        submitter=arguments.submitter,
+        division=arguments.division,
+        system_file=arguments.system,
+    )
+    lines = export_mlperf.export_mlperf(state_dir_of(arguments), arguments.run_ids, arguments.output, options)
+    for line in lines:
+        print(line)
     return ExitCode.NO_WORSE
 
 

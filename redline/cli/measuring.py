@@ -11,6 +11,7 @@ from redline.cli.options import (
     SUITE_HELP,
     Commands,
     add_measuring,
+    add_run_code,
     add_state,
     models_of,
     options_of,
@@ -76,6 +77,7 @@ def _add_run(commands: Commands) -> None:
         default="native",
         help="who sends the requests: Redline, or MLPerf's own LoadGen over the same client (default: %(default)s)",
     )
+    add_run_code(run)
     add_measuring(run)
     run.set_defaults(action=_run)
 
@@ -85,6 +87,7 @@ def _add_gate(commands: Commands) -> None:
     _add_arms(gate, ("baseline", "candidate"))
     gate.add_argument("--complete", action="store_true", help=COMPLETE_HELP)
     gate.add_argument("--plan", action="store_true", help=PLAN_HELP)
+    add_run_code(gate)
     add_measuring(gate)
     gate.set_defaults(action=_gate)
 
@@ -98,6 +101,7 @@ def _add_signoff(commands: Commands) -> None:
     signoff.add_argument("--plan", action="store_true", help=PLAN_HELP)
     # A sign-off on a choice of scenarios would be a sign-off of something else.
     signoff.add_argument("--suite", metavar="NAME", help=SUITE_HELP)
+    add_run_code(signoff)
     add_measuring(signoff, choose_scenarios=False)
     signoff.set_defaults(action=_signoff, scenario=None)
 

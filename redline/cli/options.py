@@ -47,6 +47,15 @@ def add_measuring(command: argparse.ArgumentParser, *, choose_scenarios: bool = 
     add_state(command)
 
 
+def add_run_code(command: argparse.ArgumentParser) -> None:
+    """The option to run the programs that a model answers with."""
+    command.add_argument(
+        "--run-code",
+        action="store_true",
+        help="run the programs in answers on their tests, in a sandbox (bubblewrap); off unless you say so",
+    )
+
+
 def add_state(command: argparse.ArgumentParser) -> None:
     """The option for the state directory."""
     command.add_argument(
@@ -151,4 +160,5 @@ def options_of(arguments: argparse.Namespace) -> Options:
         command=shlex.join([program(), *sys.argv[1:]]),
         complete=getattr(arguments, "complete", False),
         driver=getattr(arguments, "driver", "native"),
+        run_code=getattr(arguments, "run_code", False),
     )

@@ -7,8 +7,10 @@ apart by the column `dataset` and compares with `ground_truth`.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+from redline.datasets import code_tests
 from redline.datasets.fields import Row
 from redline.datasets.reading import Read, Reading, needs_tokenizer, within_bound
 from redline.datasets.rows import rows_of
@@ -19,7 +21,7 @@ PATTERNS = {
     "gpt-oss-perf": ("perf_eval_ref.parquet", "perf/perf_eval_ref.parquet"),
     "gpt-oss-accuracy": ("acc_eval_ref.parquet", "acc/acc_eval_ref.parquet"),
 }
-KINDS = {"aime": r"[0-9]{1,3}", "gpqa": r"[A-D]", "code": r"\S+"}
+KINDS = {"aime": r"[0-9]{1,3}", "gpqa": r"[A-D]", "code": r"[^\s{]\S*"}
 """What a reference looks like, by kind: `aime:204`, `gpqa:C`, `code:<question id>`."""
 MLPERF_KINDS = {"aime": "aime", "gpqa": "gpqa", "livecodebench": "code"}
 REASONING_EFFORT = "high"
@@ -29,12 +31,20 @@ REASONING_EFFORT = "high"
 def read(reading: Reading, source: Path) -> Read:
     """The prompts as token ids; references such as `aime:204`, empty where the definition names no scorer.
 
-    MLPerf's Parquet files, or JSON lines with `id`, `question` and `reference`. Raises ContentError; it names the
-    first bad row.
+    MLPerf's Parquet files, or JSON lines with `id`, `question` and `reference`. With `code_tests.jsonl` beside them
+    the references of programming questions hold their tests, `code:{"id": ..., "tests": [...]}`; without it such a
+    program cannot be run. Raises ContentError; it names the first bad row.
     """
-    paths = files_of(source, PATTERNS.get(reading.definition.name, ("*.parquet", "*.jsonl")))
+    found = files_of(source, PATTERNS.get(reading.definition.name, ("*.parquet", "*.jsonl")))
+    paths = tuple(path for path in found if path.name != code_tests.FILE_NAME)
     rows = [row for path in paths for row in rows_of(path)]
-    return Read(tuple(_item(reading, row, index) for index, row in enumerate(rows)), paths)
+    items = tuple(_item(reading, row, index) for index, row in enumerate(rows))
+    beside = code_tests.tests_beside(found[0])
+    if beside is None or not any(item.reference.startswith("code:") for item in items):
+        return Read(items, paths)
+    references = code_tests.with_tests((item.reference for item in items), code_tests.read_tests(beside))
+    tested = (replace(item, reference=reference) for item, reference in zip(items, references, strict=True))
+    return Read(tuple(tested), (*paths, beside))
 
 
 def _item(reading: Reading, row: Row, index: int) -> Item:

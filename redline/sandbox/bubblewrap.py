@@ -3,7 +3,7 @@
 Inside there is a read-only /usr, a Python, an empty /tmp of limited size and a bare /dev; no network, no /etc,
 no /proc, no home directory, no other process, no environment, no capability, and no way to make another user
 namespace. What it does not guard against: a hole in the kernel, and the sum of the memory that the processes
-of one program take together (`processes` x `memory_bytes`).
+of one program take together (`processes` x `memory_bytes`). Where memory runs out, the kernel ends the program first.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ NOBODY = 65534  # who the program is, inside; and outside too where Redline runs
 TMP = "/tmp"  # noqa: S108 - the sandbox's own
 TMP_BYTES = 64 * 2**20
 OPEN_FILES_MAX = 64
+
+# Run first of all, outside: whatever follows is what the kernel ends first where memory runs out, not the server.
+_FIRST_TO_GO = '{ echo 1000 >/proc/self/oom_score_adj; } 2>/dev/null; exec "$0" "$@"'
 
 # Run first inside: takes away what limits take away, then becomes the program.
 _LAUNCHER = """
@@ -61,7 +64,8 @@ class Sandbox:
         limits = (cpu_s, memory, file, processes, OPEN_FILES_MAX, 0)
         prefix = self.interpreter.prefix
         return [
-            *(self.bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
+            *("/bin/sh", "-c", _FIRST_TO_GO, self.bwrap),
+            *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
             *("--cap-drop", "ALL", "--uid", str(NOBODY), "--gid", str(NOBODY), "--hostname", "sandbox"),
             *(
                 "--clearenv",

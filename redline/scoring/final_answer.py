@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from redline.errors import ContentError
-from redline.scoring.code_answer import code_of
+from redline.scoring.code_answer import Failure, code_of
 from redline.scoring.harmony import final_text
 from redline.scoring.items import EMPTY_ANSWER, PERCENT, ItemResult, Scorer, counted, total
 
@@ -52,10 +52,10 @@ def gpqa_answer(text: str) -> str | None:
 
 
 def item(answer: str, reference: str) -> ItemResult:
-    """One answer against `aime:204`, `gpqa:C` or `code:<id>`; the score is 1 if it is right, else 0.
+    """One answer against `aime:204`, `gpqa:C`, `code:<id>` or `code:{...}`; the score is 1 if it is right, else 0.
 
     Only the final channel is read where the answer has channels. An answer without an answer in it is a
-    problem. So is every program, for nothing is run here: `ran` scores it where a sandbox ran it.
+    problem. So is every program, for nothing is run here: `ran` and `not_run` score it where a sandbox is asked.
     Raises ContentError if the reference is none of the three.
     """
     kind, expected = _reference(reference)
@@ -68,7 +68,7 @@ def item(answer: str, reference: str) -> ItemResult:
     if given is None:
         return _result(kind, problem=f"no {_SOUGHT[kind]} in the answer")
     if kind == "code":
-        return _result(kind, problem=NOT_RUN, not_run=True)
+        return not_run(NOT_RUN)
     return _result(kind, right=given == expected)
 
 
@@ -78,13 +78,27 @@ def program_of(answer: str) -> str | None:
     return None if text is None else code_of(text)
 
 
-def ran(*, passed: bool) -> ItemResult:
-    """The result of a program that was run: 1 if it passed all its tests."""
-    return _result("code", right=passed)
+def ran(failure: Failure | None = None) -> ItemResult:
+    """The result of a program that was run: 1 if it passed all its tests, 0 with what it failed by."""
+    failed = {failure.value: 1.0} if failure else {}
+    return _result("code", right=failure is None, parts={"ran": 1.0, **failed})
+
+
+def not_run(why: str) -> ItemResult:
+    """The result of a program that was not run: a problem, and in no percentage."""
+    return _result("code", problem=why, parts={"not_run": 1.0})
+
+
+def is_not_run(result: ItemResult) -> bool:
+    """True for the result of a program that was not run."""
+    return bool(result.parts.get("not_run"))
 
 
 def corpus(results: Sequence[ItemResult], output_tokens: Sequence[int]) -> Mapping[str, float]:
     """`exact_match` of all answers and `exact_match_<kind>` of each kind, in percent, and `not_run`.
+
+    Where programs were run, also how many of them failed by what: `code_wrong`, `code_crashed`, `code_timed_out`,
+    `code_too_much_output`.
 
     In exact_match each answer weighs 1 / REPEATS of its kind, as in MLPerf's final score. Programs that were
     not run are counted as `not_run` (and unreadable) and are in no percentage; a percentage of nothing is
@@ -96,12 +110,14 @@ def corpus(results: Sequence[ItemResult], output_tokens: Sequence[int]) -> Mappi
     figures = {**counted(results, output_tokens), "not_run": total(results, "not_run")}
     right_weighed = asked_weighed = 0.0
     for kind, repeats in REPEATS.items():
-        of_kind = [result for result in results if result.parts[kind] and not result.parts["not_run"]]
+        of_kind = [result for result in results if result.parts[kind] and not is_not_run(result)]
         if of_kind:
             right = total(of_kind, "right")
             figures[f"exact_match_{kind}"] = PERCENT * right / len(of_kind)
             right_weighed += right / repeats
             asked_weighed += len(of_kind) / repeats
+    if total(results, "ran"):
+        figures |= {f"code_{failure}": total(results, failure) for failure in Failure}
     if asked_weighed:
         figures["exact_match"] = PERCENT * right_weighed / asked_weighed
     return figures
@@ -118,7 +134,7 @@ _SOUGHT = {
 _REFERENCES = {
     "aime": re.compile(r"0*\d{1,3}", re.ASCII),
     "gpqa": re.compile(r"[A-D]"),
-    "code": re.compile(r"\S+"),
+    "code": re.compile(r"\S+|\{.*\}", re.DOTALL),
 }
 
 
@@ -128,13 +144,16 @@ def _reference(reference: str) -> tuple[str, str]:
     if kind not in _REFERENCES or not _REFERENCES[kind].fullmatch(expected):
         raise ContentError(
             "a reference answer cannot be scored against",
-            expected="aime:<integer of 0 to 999>, gpqa:<letter of A to D> or code:<question id>",
+            expected="aime:<integer of 0 to 999>, gpqa:<letter of A to D> or code:<question id or its tests>",
             found=repr(reference[:80]),
             next_step="prepare the data set again: it writes each reference with its kind",
         )
     return kind, str(int(expected)) if kind == "aime" else expected
 
 
-def _result(kind: str, *, right: bool = False, problem: str = "", not_run: bool = False) -> ItemResult:
-    parts = {name: float(name == kind) for name in REPEATS}
-    return ItemResult(float(right), {**parts, "right": float(right), "not_run": float(not_run)}, problem)
+def _result(
+    kind: str, *, right: bool = False, problem: str = "", parts: Mapping[str, float] | None = None
+) -> ItemResult:
+    nothing = dict.fromkeys(("not_run", "ran", *Failure), 0.0)
+    kinds = {name: float(name == kind) for name in REPEATS}
+    return ItemResult(float(right), {**nothing, **kinds, "right": float(right), **(parts or {})}, problem)

@@ -165,3 +165,48 @@ def test_evidence_is_ranked():
         "regressed: TTFT p99",
     ]
     assert verdict.evidence[-1].endswith("(descriptive)")
+
+
+# --- what a candidate has to reach, whatever the baseline does ------------------------------------------------
+
+MISSED = "rouge1 in gptj-accuracy is 41, at least 42.944 is needed (99.9 % of the reference 42.9865)"
+LATE = "server is INVALID by MLPerf's rules: TTFT p99, 2.31 s, limit at most 2.00 s"
+
+
+@pytest.mark.parametrize(
+    ("comparisons", "accuracy", "missing"),
+    [
+        ([SPEED], [RIGHT], []),
+        ([FAST], [RIGHT], []),
+        ([OPEN], [UNSURE], []),
+        ([BROKEN], [], []),
+        ([SPEED], [], ["server-short"]),
+        ([], [], []),
+    ],
+)
+def test_what_is_not_reached_is_regressed(comparisons, accuracy, missing):
+    """No comparison makes up for it, not even an improvement, and none has to be made first."""
+    verdict = join(comparisons, accuracy, missing_baselines=missing, unmet=[MISSED])
+    assert verdict.finding is Finding.REGRESSED
+    assert verdict.reason == MISSED
+    assert verdict.evidence[0] == f"regressed: {MISSED}"
+    assert len(verdict.evidence) == 1 + len(comparisons) + len(accuracy)
+
+
+def test_a_regression_is_told_beside_what_is_not_reached():
+    """The first line names the first requirement, how many more there are, and then the comparison that was lost."""
+    verdict = join([SLOW], unmet=[MISSED, LATE])
+    assert verdict.reason == f"{MISSED}, and 1 more. {join([SLOW]).reason}"
+    assert verdict.evidence[:2] == (f"regressed: {MISSED}", f"regressed: {LATE}")
+
+
+def test_a_wrong_build_reaches_and_misses_nothing():
+    """What another build answers says nothing about the one asked for."""
+    problem = "the server answers as 0.31.0, pinned is 0.32.0"
+    verdict = join([SPEED], [RIGHT], arm_problems=[problem], unmet=[MISSED])
+    assert (verdict.finding, verdict.reason) == (Finding.INVALID, problem)
+
+
+def test_nothing_to_reach_changes_nothing():
+    """A scenario without requirements is judged as before."""
+    assert join([SPEED], [RIGHT], unmet=[]) == join([SPEED], [RIGHT])

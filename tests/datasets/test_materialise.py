@@ -10,7 +10,19 @@ import pytest
 from redline import content
 from redline.datasets import materialise, skill_tasks
 from redline.load.arrivals import offsets_ns
-from redline.model import RandomTokens
+from redline.model import (
+    AccuracyTarget,
+    AudioPrompt,
+    ChatPrompt,
+    DatasetItems,
+    Item,
+    Offline,
+    Prompt,
+    RandomTokens,
+    Scenario,
+    TextPrompt,
+    TokenPrompt,
+)
 
 ROOT = Path(__file__).parents[2]
 SERVER = content.scenario(ROOT / "scenarios" / "server-short.toml")
@@ -47,10 +59,7 @@ def test_the_workload_is_what_the_scenario_says() -> None:
 def test_the_hash_follows_every_part_of_the_work_but_no_salt() -> None:
     """Any change of seed, count, length or rate is another scenario; a run's salt is not."""
 
-    def hash_of(scenario: object) -> str:
-        from redline.model import Scenario
-
-        assert isinstance(scenario, Scenario)
+    def hash_of(scenario: Scenario) -> str:
         return materialise.scenario_hash(scenario, [offsets_ns(scenario)] * 2)
 
     changed = [
@@ -92,3 +101,78 @@ def test_an_accuracy_request_carries_its_answer() -> None:
     assert made[0].expected
     with pytest.raises(ValueError, match="makes 1000 items"):
         materialise.requests(replace(ACCURACY, request_count=3), 0, (0, 0, 0), "a")
+
+
+# --- items of a data set ----------------------------------------------------------------------------------------
+
+PROMPTS: tuple[Prompt, ...] = (
+    TokenPrompt((1, 2)),
+    TextPrompt("one"),
+    ChatPrompt((("user", "one"),), ("data:,A",)),
+    AudioPrompt(b"RIFF"),
+)
+ITEMS = tuple(Item(f"item {index}", prompt, f"answer {index}") for index, prompt in enumerate(PROMPTS))
+ASKED = replace(
+    SERVER,
+    arrivals=Offline(2),
+    workload=DatasetItems("set", 4, 16, order="sequential"),
+    request_count=4,
+    repeat_count=1,
+    discard_count=0,
+)
+SCORED = replace(ASKED, accuracy=AccuracyTarget({"rouge1": 1.0}, 0.99, "a test"))
+DUE = (0,) * 4
+
+
+def hash_with(prompt: Prompt, scenario: Scenario = ASKED) -> str:
+    """The hash of the work with another prompt in the first place."""
+    return materialise.scenario_hash(scenario, [DUE], (replace(ITEMS[0], prompt=prompt), *ITEMS[1:]))
+
+
+def test_items_are_asked_in_the_order_in_which_they_are_given() -> None:
+    """Warm-up windows ask the same; an answer that is not scored is not sent along."""
+    for warm_up in (False, True):
+        made = materialise.requests(ASKED, 0, DUE, "salt", warm_up=warm_up, items=ITEMS)
+        assert [request.prompt for request in made] == list(PROMPTS)
+        assert {request.expected for request in made} == {None}
+    scored = materialise.requests(SCORED, 0, DUE, "salt", items=ITEMS)
+    assert [request.expected for request in scored] == ["answer 0", "answer 1", "answer 2", "answer 3"]
+
+
+@pytest.mark.parametrize("items", [(), ITEMS[:3]], ids=["none", "too few"])
+def test_there_is_one_item_for_each_request(items: tuple[Item, ...]) -> None:
+    """Else a request would have no prompt."""
+    with pytest.raises(ValueError, match=f"{len(items)} items of data set set for 4 requests"):
+        materialise.requests(ASKED, 0, DUE, "salt", items=items)
+    with pytest.raises(ValueError, match="items of data set set"):
+        materialise.scenario_hash(ASKED, [DUE], items)
+
+
+def test_the_hash_tells_prompts_apart_by_kind_and_content() -> None:
+    """A text, a chat of that text, speech in another language, another picture: each is other work."""
+    prompts: list[Prompt] = [
+        TokenPrompt((1, 2)),
+        TokenPrompt((2, 1)),
+        TextPrompt("one"),
+        TextPrompt("[1, 2]"),
+        ChatPrompt((("user", "one"),)),
+        ChatPrompt((("system", "one"),)),
+        ChatPrompt((("user", "one"),), ("data:,A",)),
+        ChatPrompt((("user", "one"),), ("data:,B",)),
+        AudioPrompt(b"one"),
+        AudioPrompt(b"two"),
+        AudioPrompt(b"one", language="de"),
+    ]
+    assert len({hash_with(prompt) for prompt in prompts}) == len(prompts)
+
+
+def test_the_hash_follows_references_only_where_they_are_scored() -> None:
+    """Names of items never count."""
+    renamed = tuple(replace(item, key=f"{item.key}!") for item in ITEMS)
+    other = tuple(replace(item, reference="x") for item in ITEMS)
+    asked, scored = (
+        [materialise.scenario_hash(scenario, [DUE], items) for items in (ITEMS, renamed, other)]
+        for scenario in (ASKED, SCORED)
+    )
+    assert len(set(asked)) == 1
+    assert scored[0] == scored[1] != scored[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,7 +47,21 @@ PROMPTS = st.one_of(
     ),
     st.builds(AudioPrompt, st.binary(max_size=50), TEXT, TEXT, TEXT),
 )
-REQUESTS = st.builds(Request, COUNTS, PROMPTS, COUNTS, st.booleans(), COUNTS, TEXT, stream=st.booleans())
+REQUESTS = st.builds(
+    Request,
+    index=COUNTS,
+    prompt=PROMPTS,
+    output_tokens=COUNTS,
+    ignore_eos=st.booleans(),
+    offset_ns=COUNTS,
+    cache_salt=TEXT,
+    stream=st.booleans(),
+    output_tokens_min=COUNTS,
+    temperature=st.floats(0, 2),
+    top_p=st.floats(0, 1),
+    keep_special_tokens=st.booleans(),
+)
+STAYS_WITH_THE_CALLER = {"expected"}
 PLANS = st.builds(
     LoadPlan,
     base_urls=st.lists(TEXT, min_size=1, max_size=3).map(tuple),
@@ -99,6 +113,16 @@ def test_a_plan_arrives_as_it_was_sent(plan: LoadPlan) -> None:
     line = encode_plan(plan)
     assert b"\n" not in line
     assert decode_plan(line.decode()) == plan
+
+
+def test_every_field_that_the_engine_needs_arrives() -> None:
+    """A field that is new to a request must be carried over: one that was forgotten would be its default again."""
+    asked = request(1, stream=False, output_tokens_min=1, temperature=0.5, top_p=0.5, keep_special_tokens=True)
+    (arrived,) = decode_plan(encode_plan(plan_of("http://a", [asked])).decode()).requests
+    defaults = {field.name: field.default for field in fields(Request) if field.default is not MISSING}
+    changed = {name for name, default in defaults.items() if getattr(arrived, name) != default}
+    assert changed == set(defaults) - STAYS_WITH_THE_CALLER
+    assert arrived == asked
 
 
 def test_what_the_engine_does_not_need_stays_with_the_caller() -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
+import signal
 import socket
-import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from redline.errors import SandboxError
-from redline.sandbox.bubblewrap import identity
 from redline.sandbox import programs
-from redline.sandbox.bubblewrap import identity
 from redline.sandbox.programs import Ending, ProgramLimits, run_python
+from tests.sandbox.walls import require_walls
 
 QUICK = ProgramLimits(time_s=1.0, output_bytes=100_000)
 
@@ -30,19 +29,8 @@ def _looked_for_anew():
 
 @pytest.fixture
 def _walls():
-    """Leave a test out where this machine has no bubblewrap that may make namespaces, whatever our own code says."""
-    bwrap = shutil.which("bwrap")
-    if bwrap is None:
-        pytest.skip("bubblewrap is not installed: no program may be run")
-    tried = subprocess.run(
-        [bwrap, "--unshare-all", "--unshare-user", "--ro-bind", "/", "/", "/bin/true"],
-        check=False,
-        capture_output=True,
-        timeout=30,
-        **identity(),
-    )
-    if tried.returncode != 0:
-        pytest.skip(f"this machine allows no namespaces: {tried.stderr.decode()[-200:]}")
+    """Leave a test out where no program may be run."""
+    require_walls()
 
 
 needs_walls = pytest.mark.usefixtures("_walls")
@@ -207,6 +195,22 @@ thread.start()
 thread.join()
 """
     assert run_python(deep).stdout == "20000\n"
+
+
+@needs_walls
+def test_a_program_is_the_first_to_go_where_memory_runs_out():
+    """The kernel's out-of-memory killer takes what is inside before the server that is measured."""
+    name = f"first-{os.getpid()}"
+    program = f"import ctypes, time\nctypes.CDLL(None).prctl(15, b'{name}')\ntime.sleep(20)"
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(run_python, program, limits=ProgramLimits(time_s=20.0))
+        found: list[Path] = []
+        while not found and not running.done():
+            found = [entry.parent for entry in Path("/proc").glob("[0-9]*/comm") if _text_of(entry) == name]
+        score = _text_of(found[0] / "oom_score_adj")
+        os.kill(int(found[0].name), signal.SIGKILL)
+    assert score == "1000"
+    assert running.result().ending is Ending.FAILED
 
 
 def test_without_bwrap_nothing_is_run(monkeypatch, tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redline.errors import ContentError
-from redline.scoring.code_answer import code_of
+from redline.scoring.code_answer import Failure, code_of
 from redline.scoring.final_answer import aime_answer, corpus, gpqa_answer, item, program_of, ran
 from redline.scoring.harmony import final_text
 
@@ -153,7 +153,7 @@ def test_any_text_gets_a_result(answer, reference):
 def test_each_question_weighs_the_same():
     """MLPerf asks AIME 8, GPQA 5 and LiveCodeBench 3 times: an answer weighs one 8th, one 5th, one 3rd."""
     results = [item("\\boxed{1}", "aime:1")] * 8 + [item("B", "gpqa:C")] * 5
-    results += [ran(passed=True)] * 2 + [ran(passed=False)]
+    results += [ran()] * 2 + [ran(Failure.WRONG)]
     figures = corpus(results, [100] * 16)
     assert figures["exact_match"] == pytest.approx(100 * (8 / 8 + 0 / 5 + 2 / 3) / 3)
     assert figures["exact_match_aime"] == 100

@@ -36,6 +36,8 @@ def varied_trial(number: int) -> Trial:
         made = make_record(index, rng, chunk_count=rng.choice((1, 2, 3, 9, 30)))
         if number % 5 == 4:
             made = dataclasses.replace(made, score=None)
+        if number % 5 == 3:
+            made = dataclasses.replace(made, score=rng.choice((None, 0.0, 0.25, 1.0)))
         kind = rng.random()
         if kind < 0.1:
             return dataclasses.replace(made, outcome=rng.choice([it for it in Outcome if it is not Outcome.OK]))
@@ -100,6 +102,49 @@ def test_readings_are_those_of_the_catalogue(tmp_path: Path) -> None:
     columns, ((*values,),) = query(tmp_path / "redline.db", "SELECT * FROM trial_readings")
     assert set(CATALOGUE) <= set(columns), "schema.sql must name every metric of the catalogue"
     assert {name: values[columns.index(name)] for name in CATALOGUE} == expected
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ((1.0, 0.0, 1.0, 1.0), {"item_score": 0.75, "exact_match": 0.75}),
+        ((1.0, None, 1.0, 0.0), {"item_score": 0.5, "exact_match": 0.5}),
+        ((1.0, 0.5, 0.25, None), {"item_score": 0.4375}),
+        ((None, None, None, None), {}),
+    ],
+    ids=["right or wrong", "one failed", "partly right", "not scored"],
+)
+def test_scores_that_are_partly_right_are_no_exact_matches(
+    tmp_path: Path, scores: tuple[float | None, ...], expected: dict[str, float]
+) -> None:
+    """The mean of scores is always read, the share of exact answers only where each is right or wrong."""
+    repeat = make_trial(request_count=4, repeat_count=1).repeats[0]
+    records = tuple(
+        dataclasses.replace(record, score=score) for record, score in zip(repeat.records, scores, strict=True)
+    )
+    trial = make_trial(repeats=(dataclasses.replace(repeat, records=records, drop_reason=""),))
+    write_trial(tmp_path / "trials", trial)
+    ingest(tmp_path / "trials", tmp_path / "redline.db")
+    for table in ("readings", "repeat_readings"):
+        sql = f"SELECT metric, value FROM {table} WHERE metric IN ('item_score', 'exact_match')"
+        assert dict(query(tmp_path / "redline.db", sql)[1]) == expected
+    assert {name: CATALOGUE[name].formula(trial.repeats[0]) for name in expected} == expected
+
+
+def test_figures_have_a_table(tmp_path: Path) -> None:
+    """One row per figure, by the scorer's names, also strange ones; trials without figures have none."""
+    figures = {"rouge1": 42.9865, "gen_len": 4016878.0, "it's; --": 1.0, "half \ud83d": 2.0}
+    write_trial(tmp_path / "trials", make_trial("scored", figures=figures))
+    write_trial(tmp_path / "trials", make_trial("timed"))
+    ingest(tmp_path / "trials", tmp_path / "redline.db")
+    _, rows = query(tmp_path / "redline.db", "SELECT trial_id, figure, value FROM figures")
+    assert {row[0] for row in rows} == {"scored"}
+    assert {row[1]: row[2] for row in rows} == {
+        "rouge1": 42.9865,
+        "gen_len": 4016878.0,
+        "it's; --": 1.0,
+        "half \\ud83d": 2.0,
+    }
 
 
 def test_partial_and_invalid_trials_are_kept_and_marked(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from redline.errors import StoreError
 from redline.model import RequestRecord, Trial
+from redline.store.encoding import digest_of
 from redline.store.trials import list_trials, read_trial, write_trial
-from tests.store.trial_examples import HOSTILE_TEXTS, make_pin, make_trial, trials
+from tests.store.trial_examples import HOSTILE_TEXTS, any_text, floats, make_pin, make_trial, trials
 
 ROOT = Path(__file__).parents[2]
 FILES = ("manifest.json", "requests.parquet", "repeats.parquet", "server_counters.parquet")
@@ -33,6 +35,25 @@ def test_round_trip(trial: Trial) -> None:
         path = write_trial(Path(directory), trial)
         assert read_trial(path) == trial
         assert write_trial(Path(directory), trial) == path
+
+
+@settings(max_examples=30, deadline=None)
+@given(figures=st.dictionaries(any_text, floats, max_size=4))
+def test_figures_survive(figures: dict[str, float]) -> None:
+    """What a scorer says of all answers is read back by its own names, to the last bit."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = write_trial(Path(directory), make_trial(figures=figures))
+        assert read_trial(path) == make_trial(figures=figures)
+
+
+def test_trials_written_before_there_were_figures_still_read(tmp_path: Path) -> None:
+    """Their manifest has the same version and no such key: they are trials without figures, not damaged ones."""
+    path = write_trial(tmp_path, make_trial())
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["figures"]
+    (path / "manifest.json").write_text(json.dumps(manifest | {"digest": digest_of(manifest)}))
+    assert read_trial(path) == make_trial()
+    assert read_trial(path).figures == {}
 
 
 def test_nan_survives_and_is_equal_content(tmp_path: Path) -> None:
