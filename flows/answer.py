@@ -10,7 +10,7 @@ from dataclasses import replace
 from checks import accuracy, stored, verdict
 from checks.attribution import explain
 from checks.validity import CLIENT_RULES
-from flows import judge
+from flows import code_judge, judge
 from flows.accept import item_scores
 from flows.judge import SpeedState
 from flows.mlperf_page import sections_of
@@ -167,7 +167,7 @@ def sections(plan: Plan, trials: Sequence[Trial]) -> tuple[ScenarioSection, ...]
 def _remarks(scenario: Scenario, trials: Sequence[Trial]) -> tuple[str, ...]:
     """What a reader of these latencies must know of how they were taken."""
     if scenario.measures_accuracy:
-        return ()
+        return tuple(dict.fromkeys(said for trial in trials for said in code_judge.remarks_of(trial.figures)))
     rules = {reading.rule: reading.reading for trial in trials for reading in trial.validity}
     said = [rules[rule] for rule in CLIENT_RULES if rule in rules]
     remarks = [f"Load client: {'; '.join(said)}."] if said else []

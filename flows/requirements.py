@@ -13,15 +13,23 @@ JUDGED = (Arm.CANDIDATE, Arm.SINGLE)
 
 
 def targets_of(scenario: Scenario, trials: Sequence[Trial]) -> tuple[TargetReading, ...]:
-    """Every figure of every valid trial of a scenario with an accuracy target, in order; none without a target."""
+    """Every figure of every valid trial of a scenario with an accuracy target, in order; none without a target.
+
+    Where programs among the answers were not run, what covers only the others is no figure of all answers.
+    """
     if scenario.accuracy is None:
         return ()
     return tuple(
         reading
         for trial in trials
         if trial.scenario == scenario.name and trial.status is TrialStatus.VALID
-        for reading in target_readings(scenario.name, scenario.accuracy, trial.figures, trial.arm)
+        for reading in target_readings(scenario.name, scenario.accuracy, _of_all_answers(trial), trial.arm)
     )
+
+
+def _of_all_answers(trial: Trial) -> dict[str, float]:
+    left_out = {"exact_match"} if trial.figures.get("not_run", 0.0) > 0 else set()
+    return {figure: value for figure, value in trial.figures.items() if figure not in left_out}
 
 
 def missed(plan: Plan, trials: Sequence[Trial]) -> tuple[TargetReading, ...]:
