@@ -161,6 +161,7 @@ def settings_of(scenario: Scenario) -> LoadgenSettings:
     if rules is not None:
         ttft_s, tpot_s, e2e_s = rules.ttft_s_p99_max, rules.tpot_s_p99_max, rules.e2e_s_p99_max
     rate_per_s, duration_s, count_min = _sizing(scenario, samples)
+    by_token = rules is None or rules.unit == "tokens/s"
     return LoadgenSettings(
         scenario="Offline" if isinstance(scenario.arrivals, Offline) else "Server",
         mode="accuracy" if scenario.accuracy is not None else "performance",
@@ -170,10 +171,10 @@ def settings_of(scenario: Scenario) -> LoadgenSettings:
         query_count_min=count_min,
         sample_count=samples,
         performance_sample_count=samples,
-        use_token_latencies=rules is None or rules.unit == "tokens/s",
+        use_token_latencies=by_token,
         ttft_ns_max=nanoseconds(ttft_s or window_s),
         tpot_ns_max=nanoseconds(tpot_s or window_s),
-        latency_ns_max=nanoseconds(e2e_s or window_s),
+        latency_ns_max=0 if by_token else nanoseconds(e2e_s or window_s),  # 0, as in mlperf.conf: not looked at
     )
 
 
