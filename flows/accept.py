@@ -178,8 +178,16 @@ def accepted_build(state_dir: Path, runner: str, scenarios: Sequence[str]) -> st
             found=", ".join(found.values()) or "no accepted baseline",
             next_step="say it: --release BUILD",
         )
-    (pin_id,) = found
-    return str(workspace.baseline_path(runner, scenarios[0]).parent / "pins" / f"{pin_id}.json")
+    ((pin_id, label),) = found.items()
+    path = workspace.baseline_path(runner, scenarios[0]).parent / "pins" / f"{pin_id}.json"
+    if not path.exists():
+        raise UsageError(
+            "the last release cannot be installed again",
+            expected=f"its recorded pin, {path}",
+            found=f"{label}, accepted without one",
+            next_step="say which build it is: --release BUILD",
+        )
+    return str(path)
 
 
 def show(runner: str) -> Iterator[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,23 +42,9 @@ def sign(state_dir: Path, run_id: str, who: str, note: str) -> Iterator[str]:
     page = _page(record_path.with_suffix(".md"))
     candidate = _UNSAFE.sub("-", str(record.get("candidate", "")))[:_CANDIDATE_CHARS_MAX]
     target = workspace.root / "reports" / "published" / f"{candidate}-{record_path.stem}.md"
-    signed = page + "\n" + _signature(page, who, note)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_suffix(".tmp")
-        draft.write_text(signed, encoding="utf-8")
-        os.link(draft, target)  # unlike a rename it refuses to replace a page that is signed
-    except FileExistsError as error:
-        raise UsageError(
-            f"{target} is signed already",
-            expected="a sign-off without a signature",
-            found=str(target),
-            next_step="a second opinion is a second sign-off: redline signoff",
-        ) from error
-    except OSError as error:
-        raise StoreError(f"{target} could not be written", found=str(error), next_step="make room for it") from error
-    finally:
-        target.with_suffix(".tmp").unlink(missing_ok=True)
+    if target.exists():
+        raise _signed_already(target)
+    _write_new(target, page + "\n" + _signature(page, who, note))
     yield f"wrote {target}"
     yield "review the page and commit it: what is published is what somebody answers for"
 
@@ -87,6 +75,37 @@ def _page(path: Path) -> str:
             found=str(error),
             next_step="what is signed is the report: sign off again",
         ) from error
+
+
+def _write_new(target: Path, signed: str) -> None:
+    """Write a page whole or not at all, and never over another. Raises UsageError if there is one, StoreError."""
+    draft = target.with_suffix(f".{secrets.token_hex(4)}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(signed, encoding="utf-8")
+        try:
+            os.link(draft, target)  # unlike a rename it refuses to replace a page that is signed
+        except FileExistsError as error:
+            raise _signed_already(target) from error
+    except OSError as error:
+        raise StoreError(
+            f"{target} could not be written",
+            expected="a folder for signed pages",
+            found=str(error),
+            next_step="make room for it, and sign again",
+        ) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+
+
+def _signed_already(target: Path) -> UsageError:
+    return UsageError(
+        f"{target} is signed already",
+        expected="a sign-off without a signature",
+        found=str(target),
+        next_step="a second opinion is a second sign-off: redline signoff",
+    )
 
 
 def _is_signoff(path: Path) -> bool:

@@ -25,6 +25,7 @@ def version() -> str:
     state = hashlib.sha256()
     files = [SCRIPT, *PARTS.rglob("*.py"), *DATA.rglob("*"), CHECKOUT / "datasets" / "prompts.json"]
     files += (CHECKOUT / "models").glob("stand-in-*/*")  # the tokenizers
+    files = [each for each in files if each.name != "README.md"]
     for path in sorted(each for each in files if each.is_file()):
         state.update(path.relative_to(CHECKOUT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return state.hexdigest()[:8]

@@ -148,7 +148,7 @@ def _context(report: ReportData) -> dict[str, object]:
         "answer": _answer(report),
         "systems": _systems(report),
         "design": _design(report),
-        "counts": _counts(verdict),
+        "counts": Safe(_counts(verdict) + _target_counts(report)),
         "sensitivity": Safe(_sensitivity(verdict)),
         "steps": tuple(_step(step) for step in report.next_steps),
         "broken": any(trial.broken for trial in report.validity),
@@ -201,6 +201,18 @@ def _counts(verdict: Verdict) -> Safe:
     if accuracy:
         parts.append(f"Accuracy in {_plural(len(accuracy), 'scenario')}: {_tally(accuracy)}.")
     return Safe(" ".join(parts))
+
+
+def _target_counts(report: ReportData) -> str:
+    """` Accuracy targets: 1 not reached, 2 reached.` of the build under test; empty where there are none."""
+    judged = [
+        each.ok for section in report.scenarios for each in section.targets if each.arm in (Arm.CANDIDATE, Arm.SINGLE)
+    ]
+    if not judged:
+        return ""
+    missed = judged.count(False)
+    parts = ([f"{missed} not reached"] if missed else []) + ([f"{len(judged) - missed} reached"] if any(judged) else [])
+    return f" Accuracy targets: {', '.join(parts)}."
 
 
 def _tally(findings: Sequence[Finding]) -> str:

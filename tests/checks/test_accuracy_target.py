@@ -17,6 +17,7 @@ LLAMA2 = AccuracyTarget(
 
 
 def readings(**figures):
+    """Figure -> its reading, of a made-up run of Llama 2."""
     return {each.figure: each for each in target_readings("llama2", LLAMA2, figures, Arm.CANDIDATE)}
 
 

@@ -14,11 +14,13 @@ from redline.model import (
     RunnerFingerprint,
     Sample,
     SystemUnderTest,
+    TargetReading,
     TrialStatus,
     ValidityReading,
     Verdict,
 )
 from reports.data import DroppedRepeats, NextStep, ReportData, ReportKind, ScenarioSection, TrialValidity
+from reports.mlperf import MlperfSection, PublishedRow
 from tests.reports.comparisons import ACCURACY, SPEED
 
 HOSTILE = (
@@ -42,6 +44,50 @@ def _pin(fill: Callable[[str], str]) -> BuildPin:
     )
 
 
+def _mlperf(fill: Callable[[str], str]) -> MlperfSection:
+    row = PublishedRow(
+        fill("published round"),
+        fill("division"),
+        fill("submitter"),
+        fill("published system"),
+        fill("published benchmark"),
+        fill("software"),
+        1.0,
+        "tokens/s",
+        1.0,
+        fill("published source"),
+    )
+    return MlperfSection(
+        benchmark=fill("benchmark"),
+        round=fill("round"),
+        scenario="Server",
+        valid=False,
+        value=1.0,
+        unit="tokens/s",
+        readings=(ValidityReading(fill("mlperf rule"), fill("mlperf reading"), fill("mlperf limit"), ok=False),),
+        shorter=(fill("shorter"),),
+        deviations=(fill("deviation"),),
+        published=(row,),
+        whose=fill("whose"),
+    )
+
+
+def _section(fill: Callable[[str], str]) -> ScenarioSection:
+    scenario = fill("scenario")
+    sample = Sample(scenario, "e2e_s_median", (Reading("e2e_s_median", 0.5, "t"),))
+    read = TargetReading(scenario, Arm.SINGLE, fill("figure"), 40.0, 44.0, 43.0, 45.0, fill("whose reference"))
+    return ScenarioSection(
+        scenario,
+        fill("description"),
+        fill("scenario hash"),
+        ((Arm.BASELINE, 1),),
+        (sample,),
+        (fill("remark"),),
+        (read, replace(read, value=None)),
+        (_mlperf(fill),),
+    )
+
+
 def filled(fill: Callable[[str], str]) -> ReportData:
     """A report with every part present, whose every outside string is `fill(its name)`."""
     sut = SystemUnderTest(_pin(fill), (fill("extra_arg"),), ((fill("model recipe"), fill("model")),))
@@ -60,7 +106,6 @@ def filled(fill: Callable[[str], str]) -> ReportData:
         ValidityReading(fill("rule"), fill("reading"), fill("limit"), ok=False),
         ValidityReading(fill("rule"), fill("reading"), fill("limit"), ok=True),
     )
-    sample = Sample(scenario, "e2e_s_median", (Reading("e2e_s_median", 0.5, "t"),))
     return ReportData(
         kind=ReportKind.GATE,
         verdict=Verdict(
@@ -71,9 +116,7 @@ def filled(fill: Callable[[str], str]) -> ReportData:
             (fill("evidence"),),
             (fill("verdict warning"),),
         ),
-        scenarios=(
-            ScenarioSection(scenario, fill("description"), fill("scenario hash"), ((Arm.BASELINE, 1),), (sample,)),
-        ),
+        scenarios=(_section(fill),),
         validity=(TrialValidity(Arm.CANDIDATE, scenario, fill("trial"), TrialStatus.INVALID, rules, fill("detail")),),
         baseline=sut,
         candidate=sut,

@@ -21,6 +21,7 @@ from redline.model import (
 )
 from reports.data import DroppedRepeats, NextStep, ReportData, ReportKind, ScenarioSection, TrialValidity
 from tests.reports.comparisons import ACCURACY, FAST, NO_PRIOR, SPEED, compared
+from tests.reports.requirements_shown import mlperf_section, target
 
 LOCK = "\n".join(
     f"{name} \\\n    --hash=sha256:{digit * 64}"
@@ -337,6 +338,40 @@ def signoff() -> ReportData:
     )
 
 
+def signoff_targets() -> ReportData:
+    """A release that is no slower and misses one of its accuracy targets: a no, beside MLPerf's rules that it keeps."""
+    reached = target(Arm.CANDIDATE, "rouge1", 44.4012, 44.4312)
+    missed = target(Arm.CANDIDATE, "rouge2", 21.7, 22.0352)
+    length = target(Arm.CANDIDATE, "tokens_per_sample", 301.2, 294.45, 294.45 * 1.1)
+    before = target(Arm.BASELINE, "rouge2", 22.0352, 22.0352)
+    base = signoff()
+    answers = replace(ACCURACY, scenario="llama2-70b-accuracy", metric="item_score", examples=())
+    verdict = replace(
+        base.verdict,
+        finding=Finding.REGRESSED,
+        reason=missed.sentence,
+        comparisons=tuple(found for found in base.verdict.comparisons if found.scenario == "server-short"),
+        accuracy=(answers,),
+        evidence=(f"regressed: {missed.sentence}", *base.verdict.evidence),
+    )
+    counts = ((Arm.BASELINE, 10), (Arm.CANDIDATE, 10))
+    return replace(
+        base,
+        verdict=verdict,
+        scenarios=(
+            ScenarioSection(
+                "llama2-70b-accuracy",
+                "MLPerf Llama 2 70B, accuracy: are the answers what they should be?",
+                "0d1c9a6fb0d1c9a6",
+                ((Arm.BASELINE, 1), (Arm.CANDIDATE, 1)),
+                targets=(before, reached, missed, length),
+            ),
+            replace(sections(counts, ("server-short",))[0], mlperf=(mlperf_section(),)),
+        ),
+        next_steps=(NextStep("Look at the evidence below for the stage that moved"),),
+    )
+
+
 SITUATIONS: dict[str, Callable[[], ReportData]] = {
     "no-worse": no_worse,
     "regressed": regressed,
@@ -347,4 +382,5 @@ SITUATIONS: dict[str, Callable[[], ReportData]] = {
     "invalid": invalid,
     "error": error,
     "signoff": signoff,
+    "signoff-targets": signoff_targets,
 }

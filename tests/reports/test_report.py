@@ -188,6 +188,44 @@ def test_an_error_before_the_build_is_known_has_a_page() -> None:
     assert "The build under test was never resolved" in page
 
 
+def test_targets_and_mlperf_stand_with_their_scenario() -> None:
+    """Arm by arm what was read and what is needed, and under MLPerf's rules that nobody verified them."""
+    first, *_ = (page := render(situations.signoff_targets())).splitlines()
+    assert first.startswith(
+        "# Redline sign-off: may it be released? **no** ❌, regressed: rouge2 in llama2-70b-accuracy"
+    )
+    rows = [line.split("|") for line in page.splitlines() if "submission checker" in line]
+    answers = [(cells[1].strip(), cells[2].strip(), cells[6].strip()) for cells in rows]
+    assert answers == [
+        ("baseline", "rouge2", "reached"),
+        ("candidate", "rouge1", "reached"),
+        ("candidate", "rouge2", "NOT REACHED"),
+        ("candidate", "tokens_per_sample", "reached"),
+    ]
+    assert "at least 265.005, at most 323.895" in page
+    assert page.index("**VALID**") > page.index("## Scenario server-short")
+    assert "MLPerf-style, not verified by MLCommons" in page
+    assert "105.3 % |" in page
+    assert "This run is shorter than MLPerf demands: the ratio is a hint at most." in page
+
+
+def test_a_figure_that_is_not_known_is_no_zero() -> None:
+    """A scorer that did not report it has not reached it."""
+    data = situations.signoff_targets()
+    section = data.scenarios[0]
+    unknown = replace(section, targets=(replace(section.targets[0], value=None, arm=Arm.SINGLE),))
+    page = render(replace(data, scenarios=(unknown,)))
+    (row,) = (line for line in page.splitlines() if "submission checker" in line)
+    assert [cell.strip() for cell in row.split("|")[1:7]] == [
+        "this build",
+        "rouge2",
+        "not reported",
+        "22.0352",
+        "at least 22.0132",
+        "NOT REACHED",
+    ]
+
+
 def test_a_command_is_printed_exactly() -> None:
     """The command to repeat is in a fence, character by character."""
     command = "redline gate --baseline 0.32.0 --candidate 'a  b' --candidate-args \"--x '{\\\"y\\\": 1}'\""

@@ -1,0 +1,98 @@
+"""`redline scenarios`: every scenario and suite in a line, one of them in full, and a clear word for anything else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.scenarios import describe
+from flows.workspace import CHECKOUT
+from redline.cli import main
+from redline.errors import ContentError, UsageError
+
+
+def told(state_dir: Path, *names: str) -> str:
+    """What is said, as one text."""
+    return "\n".join(describe(names, state_dir))
+
+
+def test_every_scenario_and_suite_is_listed(tmp_path: Path) -> None:
+    """A line each; a suite with the scenarios in it."""
+    lines = told(tmp_path).splitlines()
+    for folder, start in (("scenarios", ""), ("suites", "suite ")):
+        names = [path.stem for path in (CHECKOUT / folder).glob("*.toml")]
+        assert [name for name in names if not any(line.startswith(f"{start}{name}: ") for line in lines)] == []
+    suite = next(index for index, line in enumerate(lines) if line.startswith("suite default: "))
+    assert lines[suite + 1].split() == ["accuracy-tiny,", "offline-short,", "server-short"]
+
+
+def test_a_scenario_is_shown_in_full(tmp_path: Path) -> None:
+    """Identity, arrivals, items, target, rules with the seeds of the round, and what would be started."""
+    shown = told(tmp_path, "show", "gptj-stand-in-accuracy")
+    assert shown == told(tmp_path, "gptj-stand-in-accuracy")
+    for part in (
+        "  hash ",
+        "Offline(in_flight_max=4",
+        "24 requests, 0 + 1 windows",
+        "data set gptj-stand-in: 24 items, scored by rouge; PSF-2.0",
+        "    rouge1: 99 % of 100",
+        "MLPerf-style, not verified by MLCommons: gptj-99.9, round v6.0, in samples/s",
+        "qsl 2465351861681999779, sample_index 14276810075590677512, schedule 3936089224930324775",
+        "shorter than MLPerf demands: a stand-in of GPT-J 6B",
+        "deviation: Greedy decoding, not beam search",
+        "recipe gptj-stand-in: A tiny GPT-J",
+        "OMP_NUM_THREADS=1",
+        "--enforce-eager",
+    ):
+        assert part in shown
+    assert "not known yet" not in shown
+    assert [line for line in shown.splitlines() if line != line.rstrip()] == []
+
+
+def test_a_target_is_shown_with_both_its_bounds(tmp_path: Path) -> None:
+    """Figures with a share of their own, and those that can be too good."""
+    shown = told(tmp_path, "llama2-70b-accuracy")
+    assert "    rouge1: 99.9 % of 44.4312" in shown
+    assert "    tokens_per_sample: 90 % to 110 % of 294.45" in shown
+
+
+def test_a_set_that_is_not_prepared_hides_nothing_else(tmp_path: Path) -> None:
+    """Only the hash is not known yet, and the command that makes it known is named; limits and models are shown."""
+    shown = told(tmp_path, "llama3.1-8b-server")
+    assert "hash not known yet: data set cnn-dailymail-llama3 is not prepared" in shown
+    assert "redline datasets prepare cnn-dailymail-llama3 --from PATH" in shown
+    assert "p99 TTFT at most 2 s, TPOT at most 0.1 s" in shown
+    revision = "be673f326cab4cd22ccfef76109faf68e41aa5f1"
+    assert f"    model meta-llama/Llama-3.1-8B-Instruct, revision {revision}" in shown
+
+
+def test_placements_are_shown_with_their_source(tmp_path: Path) -> None:
+    """Replicas, tensor parallelism, whose values these are, and the checkpoint with its revision."""
+    lines = told(tmp_path, "llama3.1-8b-offline").splitlines()
+    place = next(index for index, line in enumerate(lines) if line.startswith("    H100, offline: 1 x TP1 ("))
+    assert "MLPerf Inference v5.1, closed/RedHat" in lines[place]
+    assert lines[place + 1].strip() == (
+        "--model RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8 --revision main --max-num-seqs 1024 "
+        "--max-num-batched-tokens 4096 --kv-cache-dtype fp8 at 43.64 requests/s"
+    )
+
+
+def test_old_scenarios_say_no_more_than_they_are(tmp_path: Path) -> None:
+    """No rules, no target, no data set."""
+    shown = told(tmp_path, "server-short")
+    assert "hash 9c19e1a2902b0e05" in shown
+    for absent in ("MLPerf", "data set", "answers must reach"):
+        assert absent not in shown
+
+
+def test_what_cannot_be_shown_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown name with the nearest, two at once, and `show` alone, which is no scenario."""
+    with pytest.raises(ContentError, match="no such file") as unknown:
+        told(tmp_path, "show", "gptj-ofline")
+    assert "'gptj-offline'" in unknown.value.expected
+    with pytest.raises(UsageError, match="one scenario at a time") as two:
+        told(tmp_path, "server-short", "offline-short")
+    assert two.value.next_step
+    assert main(["scenarios", "show", "--state-dir", str(tmp_path)]) == 2
+    assert "scenarios/show.toml: no such file" in capsys.readouterr().err
