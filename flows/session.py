@@ -24,6 +24,7 @@ from redline.errors import ExitCode, InfrastructureError, RedlineError, UsageErr
 from redline.model import Finding, Verdict
 from redline.runner.lock import runner_lock
 from redline.store.json_file import write_json
+from redline.whole_file import write_whole
 from reports.data import NextStep, ReportData, ReportKind, dropped_repeats, trial_validity
 from reports.report import render
 from reports.summary import signoff_line, terminal_lines, to_json
@@ -114,8 +115,7 @@ def rate(wanted: Wanted, limits: RateLimits, shape: SearchShape, options: Option
 
         found = rate_flow(wanted, limits, shape, session)
     path = plan.workspace.report_path(plan.run_id).with_suffix(".rate.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(as_json(found) + "\n", encoding="utf-8")
+    write_whole(path, as_json(found) + "\n")
     lines = (as_json(found),) if options.as_json else (*lines_of(found), f"kept in {path}")
     if found.simulated:
         return Answer(lines, ExitCode.INVALID)
@@ -217,10 +217,7 @@ def _record(data: ReportData, run_id: str) -> dict[str, str]:
 
 
 def _publish(data: ReportData, path: Path, judged: Judged, options: Options) -> Answer:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(render(data), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, render(data))
     exit_code = judged.exit_code if judged.exit_code is not None else EXIT_CODES[data.verdict.finding]
     as_json = to_json(data.verdict, report_path=str(path), exit_code=int(exit_code))
     write_json(path.with_suffix(".json"), _record(data, path.stem) | json.loads(as_json))

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import secrets
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from flows.workspace import Workspace, content_root
 from redline.content import read_json
 from redline.errors import StoreError, UsageError
 from redline.model import Finding
+from redline.whole_file import write_whole
 from reports.data import ReportKind
 from reports.markdown import text
 
@@ -79,14 +77,10 @@ def _page(path: Path) -> str:
 
 def _write_new(target: Path, signed: str) -> None:
     """Write a page whole or not at all, and never over another. Raises UsageError if there is one, StoreError."""
-    draft = target.with_suffix(f".{secrets.token_hex(4)}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(signed, encoding="utf-8")
-        try:
-            os.link(draft, target)  # unlike a rename it refuses to replace a page that is signed
-        except FileExistsError as error:
-            raise _signed_already(target) from error
+        write_whole(target, signed, replace=False)
+    except FileExistsError as error:
+        raise _signed_already(target) from error
     except OSError as error:
         raise StoreError(
             f"{target} could not be written",
@@ -94,9 +88,6 @@ def _write_new(target: Path, signed: str) -> None:
             found=str(error),
             next_step="make room for it, and sign again",
         ) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink()
 
 
 def _signed_already(target: Path) -> UsageError:

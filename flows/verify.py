@@ -6,10 +6,12 @@ run from its own package, and where it cannot be had its rows say so.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -25,9 +27,10 @@ from checks.error_table import SUITES, Figures, Measured, Row, Section, count_of
 from checks.policy import Policy
 from flows.progress import Narrator, narrate
 from flows.workspace import CHECKOUT, Workspace
+from redline.builds.lock_text import lock_here
+from redline.builds.locked_environment import LockedEnvironment, ReadyEnvironment, ensure
 from redline.errors import InfrastructureError, StoreError, UsageError
-from redline.otava.detect import flagged_nights
-from redline.otava.environment import otava_python
+from redline.otava.detect import LOCK, flagged_nights
 from reports.method_data import MethodDocument, MethodPromise, MethodRow, as_json
 from reports.method_plot import svg
 from reports.method_table import markdown
@@ -182,11 +185,26 @@ def _otava(options: VerifyOptions, rows: Sequence[Row], narrator: Narrator) -> O
     if options.no_otava or not any(row.name == OTAVA for row in rows):
         return Otava(None, options.no_otava)
     try:
-        return Otava(otava_python(options.state_dir, on_line=narrator.say))
+        found = otava_environment(options.state_dir, on_line=narrator.detail)
     except InfrastructureError as error:
         problem = _in_a_line(error)
         narrator.say(f"Otava's rows are left out: {problem}")
         return Otava(None, problem)
+    if not found.cached:
+        narrator.say(f"installed Otava in an environment of its own in {found.seconds:.0f} s")
+    return Otava(found.python)
+
+
+def otava_environment(state_dir: Path, *, on_line: Callable[[str], None]) -> ReadyEnvironment:
+    """Otava's own environment under `state_dir`/otava, installed once per lock and Python; `on_line` gets uv's lines.
+
+    Raises InfrastructureError if it cannot be installed, or holds something else than its lock.
+    """
+    content = LOCK.read_bytes()
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    home = (state_dir / "otava" / f"{version}-{hashlib.sha256(content).hexdigest()[:16]}").resolve()
+    wanted = LockedEnvironment(home, lock_here(content.decode()), "Otava", main="apache-otava")
+    return ensure(wanted, on_line=on_line)
 
 
 def _in_a_line(error: InfrastructureError) -> str:

@@ -31,6 +31,7 @@ from redline.model import (
     SkillTasks,
     Suite,
 )
+from redline.whole_file import write_whole
 
 T = TypeVar("T")
 
@@ -253,8 +254,5 @@ def read_baseline(path: Path) -> Baseline:
 
 
 def write_baseline(path: Path, baseline: Baseline) -> None:
-    """Write a baseline, atomically, in a form that diffs well (sorted keys, one value a line)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps(asdict(baseline), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    """Write a baseline, whole, in a form that diffs well (sorted keys, one value a line). Raises OSError."""
+    write_whole(path, json.dumps(asdict(baseline), indent=1, sort_keys=True) + "\n")

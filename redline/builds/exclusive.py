@@ -17,14 +17,18 @@ LOCK_POLL_S = 0.2
 
 
 @contextmanager
-def hold(path: Path, on_line: Callable[[str], None]) -> Iterator[int]:
-    """The descriptor of a lock that is held inside the context. Raises BuildError after `LOCK_WAIT_S_MAX`."""
+def hold(path: Path, name: str, on_line: Callable[[str], None]) -> Iterator[int]:
+    """The descriptor of a lock that is held inside the context; `name` is what messages say is installed.
+
+    Closing the descriptor lets the lock go, also when this process is killed. Raises BuildError after
+    `LOCK_WAIT_S_MAX`.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise BuildError(
-            f"{path.parent}: builds cannot be kept here",
+            f"{path.parent}: {name} cannot be kept here",
             expected="a directory this user may write to",
             found=str(error),
             next_step="correct the permissions or choose another state directory",
@@ -40,13 +44,13 @@ def hold(path: Path, on_line: Callable[[str], None]) -> Iterator[int]:
                 pass
             if time.monotonic() >= deadline_s:
                 raise BuildError(
-                    "another process has been installing this build for too long",
+                    f"another process has been installing {name} for too long",
                     expected=f"an end within {LOCK_WAIT_S_MAX:.0f} s",
                     found=f"{path} is still locked",
                     next_step="end the other process, then try again",
                 )
             if not told:
-                on_line("another process is installing this build: waiting for it")
+                on_line(f"another process is installing {name}: waiting for it")
                 told = True
             time.sleep(LOCK_POLL_S)
         yield descriptor

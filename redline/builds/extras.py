@@ -6,24 +6,19 @@ build's. Extras add packages and never replace one, so a build behaves with them
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from redline.builds import torchvision_shim
-from redline.builds.exclusive import INSTALL_S_MAX, hold
-from redline.builds.install import InstalledBuild, verify
+from redline.builds.install import InstalledBuild
 from redline.builds.lock_text import LockedPackage, check_lock, parse_lock, write_lock
-from redline.builds.pin_record import write_text
-from redline.builds.uv_process import UvOutcome, run_uv, set_up, shortened, unreachable_address
+from redline.builds.locked_environment import LockedEnvironment, ensure
 from redline.errors import BuildError, ContentError
 from redline.model import digest
 
 SHIM_MODULE = "redline_torchvision_shim"
-
-_MARKER = "complete.json"
 
 
 def read_extras(path: Path) -> str:
@@ -57,17 +52,21 @@ def with_extras(build: InstalledBuild, lock: str, *, state_dir: Path, on_line: C
     extras = parse_lock(lock)
     _refuse_replacements(build, extras)
     home = (state_dir / "builds" / build.pin.pin_id / f"extras-{extras_id(lock)}").resolve()
-    python = home / "venv" / "bin" / "python"
-    with hold(home.with_name(f"{home.name}.lock"), on_line) as descriptor:
-        cached = (home / _MARKER).exists()
-        if not cached:
-            _install_over(build, home, write_lock(extras.values()), on_line, descriptor)
-            if "torchvision" in extras and build.pin.platform == "cpu":
-                _add_shim(python)
-        verify(python, build.pin, home, extras)
-        if not cached:
-            write_text(home / _MARKER, json.dumps({"packages": sorted(extras)}) + "\n")
-    return python
+    environment = LockedEnvironment(
+        home,
+        write_lock(extras.values()),
+        f"{build.pin.label} with its extras",
+        main=build.pin.distribution,
+        beside={package.name: package.version for package in check_lock(build.pin).values()},
+        facts={"packages": sorted(extras)},
+    )
+
+    def lay_over() -> None:
+        _show_packages_of(build.python, environment.python)
+        if "torchvision" in extras and build.pin.platform == "cpu":
+            _add_shim(environment.python)
+
+    return ensure(environment, on_line=on_line, finish=lay_over).python
 
 
 def _refuse_replacements(build: InstalledBuild, extras: Mapping[str, LockedPackage]) -> None:
@@ -81,37 +80,10 @@ def _refuse_replacements(build: InstalledBuild, extras: Mapping[str, LockedPacka
         )
 
 
-def _install_over(build: InstalledBuild, home: Path, lock: str, on_line: Callable[[str], None], held: int) -> None:
-    """An environment of its own at `home`/venv whose packages are the extras, then the build's."""
-    if home.exists():
-        on_line("an earlier install of these extras was cut short: starting again")
-        shutil.rmtree(home)
-    home.mkdir(parents=True)
-    write_text(home / "lock.txt", lock)
-    python = home / "venv" / "bin" / "python"
-    install = ["pip", "install", "--python", str(python), "--compile-bytecode", "--no-deps", "--require-hashes"]
-    install += ["--only-binary", ":all:", "-r", str(home / "lock.txt")]
-    outcome = UvOutcome(ok=True, text="")
-    for arguments in (["venv", "--no-project", "--python", sys.executable, str(home / "venv")], install):
-        if outcome.ok:
-            outcome = run_uv(
-                arguments,
-                setup=set_up(),
-                directory=home,
-                timeout_s=INSTALL_S_MAX,
-                on_line=on_line,
-                kept_open=(held,),
-            )
-    if not outcome.ok:
-        address = unreachable_address(outcome)
-        raise BuildError(
-            f"the extras of {build.pin.label} could not be installed",
-            expected=f"an answer from {address}" if address else "every file in the lock of extras, with its SHA-256",
-            found=shortened(outcome.text),
-            next_step="check the network and the indexes that `pip config list` shows",
-        )
+def _show_packages_of(below: Path, python: Path) -> None:
+    """Let an interpreter see another one's packages after its own."""
     # addsitedir and not the bare path: the build's own .pth files count as well.
-    line = f"import site; site.addsitedir({str(_packages_of(build.python))!r})\n"
+    line = f"import site; site.addsitedir({str(_packages_of(below))!r})\n"
     (_packages_of(python) / "redline_build.pth").write_text(line, encoding="utf-8")
 
 

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from packaging.markers import Marker
+
 from redline.model import BuildPin
 
 PACKAGE_COUNT_MAX = 5000
@@ -19,6 +21,7 @@ _VERSION = r"[0-9][A-Za-z0-9.!_-]*(?:\+[A-Za-z0-9.]+)?"
 _LINE = re.compile(
     rf"(?P<name>[a-z0-9]+(?:-[a-z0-9]+)*)==(?P<version>{_VERSION})(?P<hashes>(?: --hash=sha256:[0-9a-f]{{64}})+)"
 )
+_MARKED_LINE = re.compile(r"(?P<locked>[^\s;]+)\s*(?:;(?P<marker>[^;]*?))?(?P<hashes>(?:\s+--hash=\S+)+)\s*")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.whl")
 
 
@@ -62,6 +65,24 @@ def parse_lock(text: str) -> Mapping[str, LockedPackage]:
         digests = tuple(part.removeprefix("--hash=sha256:") for part in match["hashes"].split())
         packages[match["name"]] = LockedPackage(match["name"], match["version"], digests)
     return packages
+
+
+def lock_here(text: str) -> str:
+    """The lock of this Python on this system, from one for several: markers, and lines that a backslash continues.
+
+    `make lock` and `uv pip compile --universal` write such files. Raises ValueError, naming the line, for anything that
+    is not a package with hashes. Source of markers: Python packaging's specification of dependency specifiers.
+    """
+    lines = []
+    for number, line in enumerate(text.replace("\\\n", "").splitlines(), start=1):
+        match = _MARKED_LINE.fullmatch(line)
+        if match is None:
+            raise ValueError(
+                f"package {number} of lock must be 'name==version ; marker --hash=...', found {line[:80]!r}"
+            )
+        if match["marker"] is None or Marker(match["marker"]).evaluate():
+            lines.append(f"{match['locked']} {' '.join(match['hashes'].split())}")
+    return write_lock(parse_lock("\n".join(lines)).values())
 
 
 def local_wheel_name(text: str) -> str | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pydantic
 from redline.builds.lock_text import check_lock
 from redline.errors import BuildError, ContentError
 from redline.model import BuildPin
+from redline.whole_file import write_whole
 
 SCHEMA = 1
 PIN_BYTES_MAX = 8_000_000
@@ -22,7 +21,7 @@ _BUILD_PIN: pydantic.TypeAdapter[BuildPin] = pydantic.TypeAdapter(BuildPin)
 
 
 def write_pin(path: Path, pin: BuildPin) -> None:
-    """Write the pin's record, whole or not at all (temporary name, fsync, rename).
+    """Write the pin's record, whole or not at all.
 
     Raises BuildError if the file cannot be written.
     """
@@ -33,18 +32,7 @@ def write_pin(path: Path, pin: BuildPin) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a small file, whole or not at all. Raises BuildError if it cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(temporary).chmod(0o644)  # a pin is no secret; mkstemp's 0600 would hide it from a team
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(path, text)
     except OSError as error:
         raise BuildError(
             f"{path}: cannot be written",

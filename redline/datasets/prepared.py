@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from redline.datasets.item_table import digest_of, read_items, write_items
 from redline.datasets.sources import sha256_of
 from redline.errors import ContentError, StoreError
 from redline.model import Dataset, Item, digest
+from redline.whole_file import TEMPORARY, publish, temporary_in, write_whole
 
 MANIFEST, LOCK = "manifest.json", ".lock"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
@@ -198,42 +198,26 @@ def _holds(folder: Path, prepared: PreparedSet) -> bool:
 
 def _publish(folder: Path, prepared: PreparedSet) -> None:
     """Write the items, then the manifest that names them, then remove what no manifest names any more."""
-    temporary = folder / f".writing-{os.getpid()}-{secrets.token_hex(4)}"
-    try:
+    with temporary_in(folder) as temporary:
         write_items(temporary, prepared.items)
-        _sync(temporary)
         sha256 = sha256_of(temporary)
         items_file = folder / f"items-{sha256[:16]}.parquet"
-        temporary.replace(items_file)
-        manifest = Manifest(
-            prepared.name,
-            len(prepared.items),
-            prepared.digest,
-            dict(prepared.source_files),
-            prepared.tokenizer_sha256,
-            prepared.definition_digest,
-            items_file.name,
-            sha256,
-        )
-        temporary.write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        _sync(temporary)
-        _sync(folder)  # the items' name is on the disk before the manifest that names it
-        temporary.replace(folder / MANIFEST)
-        _sync(folder)
-    finally:
-        temporary.unlink(missing_ok=True)
-    stale = [*folder.glob("items-*.parquet"), *folder.glob(".writing-*")]
+        publish(temporary, items_file)  # on the disk before the manifest that names it
+    manifest = Manifest(
+        prepared.name,
+        len(prepared.items),
+        prepared.digest,
+        dict(prepared.source_files),
+        prepared.tokenizer_sha256,
+        prepared.definition_digest,
+        items_file.name,
+        sha256,
+    )
+    write_whole(folder / MANIFEST, json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n")
+    stale = [*folder.glob("items-*.parquet"), *folder.glob(f"{TEMPORARY}*")]
     for path in stale:
         if path != items_file:
             path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

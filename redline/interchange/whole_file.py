@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 
+from redline import whole_file
 from redline.errors import ContentError, StoreError
 
 FILE_BYTES_MAX = 2 << 30
@@ -32,34 +31,15 @@ def read_whole(path: Path) -> bytes:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Put `content` at `path` by one rename, on disk for good; a file already there is replaced.
+    """Put `content` at `path` at once, on disk for good; a file already there is replaced.
 
     Raises StoreError if the disk refuses; what was at `path` is then untouched.
     """
-    temporary = path.parent / f".writing-{os.getpid()}-{secrets.token_hex(4)}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_directory(path.parent)
+        whole_file.write_whole(path, content)
     except OSError as error:
         raise StoreError(
             f"{path} could not be written",
             found=error.strerror or str(error),
             next_step="free space on that disk or name a place that is writable",
         ) from error
-
-
-def _sync_directory(path: Path) -> None:
-    """Make the name durable; without it the rename may be lost with the power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from redline.errors import InfrastructureError
 
 PROGRAM = Path(__file__).with_name("program.py")
+LOCK = Path(__file__).with_name("requirements.lock")
+"""Otava and all that it needs, with hashes, for every Python that Redline runs on."""
+
 START_S_MAX = 60.0
 ANALYSIS_S_MAX = 0.02
 """Per analysis of up to 100 nights, over twenty times the .8 ms that one took; in proportion beyond that."""
@@ -46,7 +49,8 @@ class ChangePoint:
 def change_points(series: Sequence[Sequence[float]], *, python: Path) -> tuple[tuple[ChangePoint, ...], ...]:
     """Per series, the change points of the whole series, in order, at Otava's defaults.
 
-    `python` is the interpreter from `otava_python`. One process for all series: .8 ms for one of 100 nights.
+    `python` is the interpreter of an environment that holds `LOCK`. One process for all series: .8 ms for one of 100
+    nights.
 
     Raises:
         ValueError: an infinite reading, or a series without nights.

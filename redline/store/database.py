@@ -29,7 +29,7 @@ from redline.model import BuildPin, SystemUnderTest, Trial, digest
 from redline.store.encoding import SCHEMAS, printable
 from redline.store.trials import LoadedTrial, list_trials, load_trial, read_digest
 
-DATABASE_SCHEMA_VERSION = 2
+DATABASE_SCHEMA_VERSION = 3
 STORAGE_VERSION = "v1.0.0"
 WAIT_S = 30.0
 _POLL_S = 0.1

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from redline.errors import StoreError
+from redline.whole_file import write_whole
 
 
 def write_json(path: Path, value: Any, *, replace: bool = True) -> Path:
@@ -17,20 +16,7 @@ def write_json(path: Path, value: Any, *, replace: bool = True) -> Path:
     Raises StoreError if the disk refuses, FileExistsError if the file is there and `replace` is False.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(value, file, indent=1)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            if replace:
-                Path(temporary).replace(path)
-            else:
-                path.hardlink_to(temporary)  # unlike a rename it refuses to replace
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        write_whole(path, json.dumps(value, indent=1) + "\n", replace=replace)
     except FileExistsError:
         raise
     except OSError as error:

@@ -77,7 +77,7 @@ def test_extras_are_installed_once_and_looked_at_every_time(
     with pytest.raises(BuildError) as caught:
         with_extras(build, lock, state_dir=tmp_path / "state", on_line=_silent)
     assert "tiny-extra missing instead of 2.0" in caught.value.found
-    assert "of the extras" in caught.value.expected
+    assert "with its extras" in caught.value.expected
 
 
 def test_extras_never_replace_a_package_of_the_build(

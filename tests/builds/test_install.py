@@ -153,7 +153,7 @@ def test_a_waiting_process_is_told_why(pin: BuildPin, tmp_path: Path) -> None:
     finally:
         other.kill()
         other.communicate(timeout=30)
-    assert "another process is installing this build" in lines[0]
+    assert lines[0] == f"another process is installing {pin.label}: waiting for it"
     assert not build.cached
     assert time.monotonic() - started_s < 60
 
