@@ -80,7 +80,11 @@ def lock_here(text: str) -> str:
             raise ValueError(
                 f"package {number} of lock must be 'name==version ; marker --hash=...', found {line[:80]!r}"
             )
-        if match["marker"] is None or Marker(match["marker"]).evaluate():
+        try:
+            here = match["marker"] is None or Marker(match["marker"]).evaluate()
+        except ValueError as error:
+            raise ValueError(f"package {number} of lock has a marker that is none: {error}") from error
+        if here:
             lines.append(f"{match['locked']} {' '.join(match['hashes'].split())}")
     return write_lock(parse_lock("\n".join(lines)).values())
 

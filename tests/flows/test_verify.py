@@ -15,8 +15,10 @@ import pytest
 from checks.error_table import Figure, Measured, Section
 from flows import verify
 from flows.verify import Otava, Verified, VerifyOptions, document_of
+from redline.builds.lock_text import lock_here, parse_lock
 from redline.cli import method
 from redline.errors import ExitCode, InfrastructureError, StoreError, UsageError
+from redline.otava.detect import LOCK
 from reports.method_data import from_json
 from tests.checks.policies import CPU, GPU
 
@@ -125,8 +127,26 @@ def test_otava_that_does_not_run_says_why(tmp_path):
 
 
 @pytest.mark.slow
+def test_otava_is_installed_once_as_it_is_locked(vllm_state_dir):
+    """The second call says nothing and finds the same interpreter, which holds what the lock says and nothing else."""
+    first = verify.otava_environment(vllm_state_dir, on_line=lambda line: None)
+    lines: list[str] = []
+    second = verify.otava_environment(vllm_state_dir, on_line=lines.append)
+    assert (second.cached, second.python, second.versions, lines) == (True, first.python, first.versions, [])
+    locked = parse_lock(lock_here(LOCK.read_text()))
+    assert dict(first.versions) == {name: package.version for name, package in locked.items()}
+
+
+def test_a_state_directory_that_cannot_be_made_names_otava(tmp_path):
+    """A file where the directory should be: an infrastructure error with the path, not a traceback."""
+    (tmp_path / "state").write_text("")
+    with pytest.raises(InfrastructureError, match="Otava cannot be kept here"):
+        verify.otava_environment(tmp_path / "state", on_line=lambda line: None)
+
+
+@pytest.mark.slow
 def test_otava_without_a_network_says_why(tmp_path, monkeypatch):
-    """pip finds no index: Otava's rows are not measured, with the reason, and the others are."""
+    """No index answers: Otava's rows are not measured, with the reason, and the others are."""
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 
 import pytest
 
@@ -43,3 +45,14 @@ def test_a_file_of_another_machine_is_refused(tmp_path):
     other.write_text(json.dumps(json.loads(path.read_text())))
     with pytest.raises(StoreError, match="another machine"):
         read_calibration(tmp_path, "feedfeedfeedfeed")
+
+
+def test_a_folder_that_is_shared_can_be_read_by_all_who_share_it(tmp_path):
+    """Records of the store are no secrets: who may read them is up to the writer's umask."""
+    before = os.umask(0o022)
+    try:
+        path = write_calibration(tmp_path / "shared", CALIBRATION)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
