@@ -27,6 +27,9 @@ from collections.abc import Sequence
 from redline.metrics import CATALOGUE
 from redline.model import AccuracyComparison, Comparison, Finding, Verdict
 
+ACCURACY_NAMED_MAX = 2
+"""So many accuracy scenarios are named one by one in a passing headline; more are counted."""
+
 PRECEDENCE = (
     Finding.REGRESSED,
     Finding.INVALID,
@@ -149,7 +152,10 @@ def _quiet(primaries: Sequence[Comparison], accuracy: Sequence[AccuracyCompariso
         noun = "metric" if len(primaries) == 1 else "metrics"
         sentence = speed_sentence(nearest, with_scenario=with_scenario)
         parts.append(f"{len(primaries)} primary {noun} no worse; nearest its margin: {sentence}")
-    parts += [accuracy_sentence(item) for item in accuracy]
+    parts += [accuracy_sentence(item) for item in accuracy] if len(accuracy) <= ACCURACY_NAMED_MAX else []
+    if len(accuracy) > ACCURACY_NAMED_MAX:
+        unchanged = sum(item.change == 0 for item in accuracy)
+        parts.append(f"Accuracy in {len(accuracy)} scenarios no worse, {unchanged} of them unchanged")
     return ". ".join(parts)
 
 

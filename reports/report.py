@@ -152,12 +152,22 @@ def _context(report: ReportData) -> dict[str, object]:
         "sensitivity": Safe(_sensitivity(verdict)),
         "steps": tuple(_step(step) for step in report.next_steps),
         "broken": any(trial.broken for trial in report.validity),
+        "validity": (validity := _validity_shown(report)),
+        "validity_left": len(report.validity) - len(validity),
         "descriptive": Safe(" Descriptive metrics never block." if descriptive else ""),
         "compared": bool(verdict.comparisons),
         "trial_ids": _trial_ids(report.trial_ids),
         "dropped_count": sum(found.count for found in report.dropped),
         "meanings": "; ".join(f"{finding.value}: {meaning}" for finding, meaning in phrases.MEANINGS.items()),
     }
+
+
+def _validity_shown(report: ReportData) -> tuple[TrialValidity, ...]:
+    """Every trial's rules; on the page of a sign-off the last trial of each arm and scenario, and all that broke one."""
+    if report.kind is not ReportKind.SIGNOFF:
+        return report.validity
+    last = {(trial.scenario, trial.arm): trial.trial_id for trial in report.validity}
+    return tuple(trial for trial in report.validity if trial.broken or trial.trial_id in last.values())
 
 
 def notes_of(verdict: Verdict) -> tuple[str, ...]:
