@@ -163,7 +163,7 @@ def _context(report: ReportData) -> dict[str, object]:
 
 
 def _validity_shown(report: ReportData) -> tuple[TrialValidity, ...]:
-    """Every trial's rules; on the page of a sign-off the last trial of each arm and scenario, and all that broke one."""
+    """Every trial; on the page of a sign-off the last of each arm and scenario, and all that broke a rule."""
     if report.kind is not ReportKind.SIGNOFF:
         return report.validity
     last = {(trial.scenario, trial.arm): trial.trial_id for trial in report.validity}
