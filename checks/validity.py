@@ -36,6 +36,7 @@ CLIENT_RULES = (CLIENT_STAMPS, CLIENT_CALIBRATED)
 NOT_CALIBRATED = "this machine's client is not calibrated (redline calibrate)"
 BEYOND = "beyond the rates that this machine's client was calibrated for"
 CLOCK_STEP_NS_SHOWN = 50_000
+DETAIL_CHARS_SHOWN = 160
 
 
 def trial_validity(
@@ -120,9 +121,11 @@ def _all_answered(scenario: Scenario, counted: Sequence[Repeat]) -> ValidityRead
     outcomes = Counter(record.outcome for repeat in counted for record in repeat.records)
     expected = scenario.request_count * len(counted)
     named = ", ".join(f"{outcomes[outcome]} {outcome.value}" for outcome in Outcome if outcomes[outcome])
+    failed = [record for repeat in counted for record in repeat.records if record.outcome is not Outcome.OK]
+    said = next((" ".join(record.detail.split()) for record in failed if record.detail.strip()), "")
     return ValidityReading(
         "every request answered",
-        f"{named or 'none'} of {expected}",
+        f"{named or 'none'} of {expected}" + (f"; the first failure: {said[:DETAIL_CHARS_SHOWN]}" if said else ""),
         "all ok",
         expected > 0 and outcomes[Outcome.OK] == expected == outcomes.total(),
     )

@@ -107,3 +107,22 @@ def test_the_official_loadgen_drives_the_same_run(environment: dict[str, str], c
     logs = sorted((Path(environment["REDLINE_STATE"]) / "logs").glob("*/loadgen/*/*"))
     assert len(logs) == 2 * 4  # two scenarios, a warm-up and three windows each
     assert all(read_logs(folder).errors == () for folder in logs)
+
+
+def test_a_model_that_refuses_pictures_is_invalid_and_says_why(environment: dict[str, str], content: Path) -> None:
+    """Pictures sent to a text model: every request failed, nothing is scored as if it had been answered, exit 4."""
+    text = (content / "scenarios" / "qwen3-vl-stand-in-accuracy.toml").read_text()
+    wrong = text.replace('recipe = "qwen3-vl-stand-in"', 'recipe = "llama2-stand-in"')
+    assert wrong != text
+    (content / "scenarios" / "pictures-to-a-text-model.toml").write_text(wrong)
+    code, printed = redline(
+        environment,
+        *("run", "--runner", "cpu-stand-ins", "--scenario", "pictures-to-a-text-model", "--json", "--quiet"),
+    )
+    answer = json.loads(printed[printed.index("{") :])
+    assert (code, answer["finding"]) == (4, "invalid"), printed
+    assert "24 http-error of 24" in answer["reason"]
+    assert "not a multimodal model" in answer["reason"]
+    (trial,) = trials_of(environment)
+    assert trial.status.value == "invalid"
+    assert {record.detail[:8] for repeat in trial.repeats for record in repeat.records} == {"HTTP 400"}
