@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeAlias
 
-from checks.accuracy_target import target_readings
-from checks.mlperf_demands import scenario_name
-from checks.mlperf_rules import MlperfResult, has_result
 from flows.exchange import LEFT_OUT, chosen_trials
-from flows.export_mlperf_window import WindowLogs, log_settings, logs_of, verdict_of
-from flows.plan import groups, identity_of
-from flows.requirements import JUDGED, judged_window
+from flows.export_mlperf_page import page_of
+from flows.export_mlperf_trials import Measured, Performance, measured_trials, performances
+from flows.export_mlperf_window import logs_of, verdict_of, without_folder
+from flows.requirements import JUDGED
 from flows.workspace import Workspace, content_root
 from redline import content
-from redline.errors import ContentError, UsageError
+from redline.errors import UsageError
 from redline.interchange import mlperf_pages as pages
 from redline.interchange.mlperf_accuracy import accuracy_text, cut_log
 from redline.interchange.mlperf_folder import Submitter, require_free, submitter, write_tree
-from redline.interchange.mlperf_run import LogSettings
 from redline.interchange.mlperf_system import SystemFacts, system_description
 from redline.load.loadgen_logs import ACCURACY, DETAIL, SUMMARY
-from redline.model import Arm, BuildKind, DatasetItems, MlperfRules, Recipe, Repeat, Scenario, Trial, TrialStatus
+from redline.model import Arm, BuildKind, DatasetItems, Trial, digest
 
 INPUTS = {
     "open-orca": "int32 token ids",
@@ -35,7 +33,11 @@ INPUTS = {
 }
 """What a data set's requests carry, by its form."""
 
+SUFFIX_DIGITS = 8
+
 Files = dict[PurePosixPath, bytes]
+Systems: TypeAlias = Mapping[tuple[str, str, str], SystemFacts]
+"""What is known of each system, by `Measured.system`; no two have one name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,43 +49,29 @@ class Options:
     division: str | None = None
     system_file: Path | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """One trial with its scenario as it was measured. `unverified`: why nobody can tell that it is still the same."""
-
-    trial: Trial
-    scenario: Scenario
-    rules: MlperfRules
-    settings: LogSettings
-    recipe: Recipe
-    accelerator: str
-    accelerator_count: int
-    platform: str
-    unverified: str
-
     @property
-    def system(self) -> tuple[str, str, str]:
-        """What a performance and an accuracy run must share to stand in one folder."""
-        return self.trial.sut.sut_id, self.trial.fingerprint.fingerprint_id, self.trial.runner_class
-
-    @property
-    def size(self) -> tuple[bool, int]:
-        """Of two scenarios for one folder, the larger of this stands there."""
-        return not self.rules.shortened, self.scenario.request_count
+    def words(self) -> tuple[str, ...]:
+        """The options that whoever exports again must give again."""
+        return (
+            *(("--submitter", self.submitter) if self.submitter else ()),
+            *(("--division", self.division) if self.division else ()),
+            *(("--system", self.system_file.name) if self.system_file else ()),
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _Performance:
-    """A measured trial with the window that is exported, and its result."""
+class _Export:
+    """What every file of one export needs. `overrides`: fields of the system's description that were typed."""
 
-    measured: _Measured
-    repeat: Repeat
-    result: MlperfResult
+    workspace: Workspace
+    who: Submitter
+    systems: Systems
+    overrides: Mapping[str, Any]
+    words: tuple[str, ...]
 
 
 def export_mlperf(state_dir: Path, run_ids: Sequence[str], directory: Path, options: Options) -> tuple[str, ...]:
-    """Write the folder; lines that say where it is, and what was left out and why.
+    """Write the folder; lines that say where it is, what was left out and why, and which systems share a name.
 
     Raises UsageError for a run without a result under MLPerf's rules, a folder that holds anything, or a submitter's
     name that cannot be one; ContentError for a wrong file of the system's fields; LoadError for LoadGen's logs damaged.
@@ -95,102 +83,27 @@ def export_mlperf(state_dir: Path, run_ids: Sequence[str], directory: Path, opti
     arms = (Arm(options.arm),) if options.arm else JUDGED
     trials = [t for t in chosen_trials(workspace.trials_dir, run_ids) if t.arm in arms]
     left_out: list[str] = []
-    measured = _measured(workspace, trials, left_out)
-    performances = _performances(measured, left_out)
-    if not performances:
+    found = performances(measured_trials(workspace, trials, left_out), left_out)
+    if not found:
         raise _nothing(trials, left_out)
-    accuracies = _fullest([each for each in measured if each.scenario.accuracy and each.trial.figures], left_out)
+    systems = _systems(who, [each.measured for each in found])
+    export = _Export(workspace, who, systems, overrides, options.words)
     files: Files = {}
-    for performance in performances:
-        key = (*performance.measured.system, performance.measured.rules.benchmark)
-        accuracy = next((each for each in accuracies if (*each.system, each.rules.benchmark) == key), None)
-        files |= _scenario_files(workspace, who, performance, accuracy, overrides)
-    files |= _source_files(workspace, who, [each.measured for each in performances])
+    for performance in found:
+        files |= _scenario_files(export, performance)
+    files |= _source_files(export, [each.measured for each in found])
     files[who.root / "documentation" / "calibration.md"] = pages.calibration_page().encode()
     files[PurePosixPath("README.md")] = pages.top_page(left_out).encode()
     write_tree(directory, files)
-    return (*(f"{LEFT_OUT}{sentence}" for sentence in left_out), f"wrote {directory}: {len(files)} files")
-
-
-# --- what there is --------------------------------------------------------------------------------------------
-
-
-def _measured(workspace: Workspace, trials: Sequence[Trial], left_out: list[str]) -> tuple[_Measured, ...]:
-    """Every valid trial under MLPerf's rules whose scenario is still what was measured; `left_out` says of the rest."""
-    found = []
-    for trial in trials:
-        if trial.status is not TrialStatus.VALID:
-            left_out.append(f"trial {trial.trial_id} of {trial.scenario} is {trial.status.value}: {trial.detail}")
-            continue
-        try:
-            each = _as_measured(workspace, trial)
-        except UsageError as error:
-            left_out.append(f"trial {trial.trial_id} of {trial.scenario}: {error.problem} ({error.found})")
-            continue
-        if each is None:
-            left_out.append(f"trial {trial.trial_id} of {trial.scenario}: the scenario follows no rules of MLPerf")
-        else:
-            found.append(each)
-    return tuple(found)
-
-
-def _as_measured(workspace: Workspace, trial: Trial) -> _Measured | None:
-    """A trial with its scenario; None for one without MLPerf's rules. Raises UsageError if the scenario has changed."""
-    runner_class = workspace.runner_class(trial.runner_class)
-    (group,) = groups(workspace, (trial.scenario,), runner_class, ())
-    (scenario,) = group.scenarios
-    if scenario.mlperf is None:
-        return None
-    settings = log_settings(scenario)
-    unverified = ""
-    try:
-        _, identity = identity_of(workspace, trial.scenario, runner_class)
-    except ContentError as error:
-        identity, unverified = trial.scenario_hash, error.problem
-    counts = {len(repeat.records) for repeat in trial.counted_repeats}
-    if identity != trial.scenario_hash or counts != {scenario.request_count}:
-        raise UsageError(
-            "the scenario has changed since it was measured",
-            found=f"hash {trial.scenario_hash} then, {identity} now",
-        )
-    return _Measured(
-        trial=trial,
-        scenario=scenario,
-        rules=scenario.mlperf,
-        settings=settings,
-        recipe=group.recipe,
-        accelerator=runner_class.accelerator,
-        accelerator_count=runner_class.accelerator_count,
-        platform=runner_class.platform,
-        unverified=unverified,
+    return (
+        *(f"{LEFT_OUT}{' '.join(sentence.split())}" for sentence in left_out),
+        *(
+            f"{facts.name}: another system has the same name but for its end"
+            for facts in systems.values()
+            if facts.suffix
+        ),
+        f"wrote {directory}: {len(files)} files",
     )
-
-
-def _performances(measured: Sequence[_Measured], left_out: list[str]) -> tuple[_Performance, ...]:
-    """The window of each folder: of the fullest scenario the last trial, of that the middle window by its result."""
-    found = []
-    for each in _fullest([each for each in measured if has_result(each.scenario)], left_out):
-        # The arm that was asked for is the build under test here, whatever side it was on then.
-        window = judged_window(each.scenario, [replace(each.trial, arm=Arm.SINGLE)])
-        if window is not None:
-            found.append(_Performance(each, window[1], window[2]))
-    return tuple(found)
-
-
-def _fullest(measured: Sequence[_Measured], left_out: list[str]) -> tuple[_Measured, ...]:
-    """One for each folder: the scenario nearest to MLPerf's size, and of that the last trial."""
-    found: dict[tuple[str, ...], _Measured] = {}
-    for each in measured:
-        name = "accuracy" if each.scenario.accuracy else scenario_name(each.scenario)
-        key = (*each.system, each.rules.benchmark, name)
-        before = found.get(key)
-        if before is not None:
-            lesser = each if each.size < before.size else before
-            whose = f"trial {lesser.trial.trial_id} of {lesser.trial.scenario}"
-            left_out.append(f"{whose}: another one of this run stands in its folder")
-        if before is None or each.size >= before.size:
-            found[key] = each
-    return tuple(found.values())
 
 
 def _nothing(trials: Sequence[Trial], left_out: Sequence[str]) -> UsageError:
@@ -206,37 +119,35 @@ def _nothing(trials: Sequence[Trial], left_out: Sequence[str]) -> UsageError:
 # --- what is written ------------------------------------------------------------------------------------------
 
 
-def _scenario_files(
-    workspace: Workspace,
-    who: Submitter,
-    performance: _Performance,
-    accuracy: _Measured | None,
-    overrides: Mapping[str, Any],
-) -> Files:
+def _scenario_files(export: _Export, performance: Performance) -> Files:
     """Everything of one scenario, and the description of its system."""
+    workspace, who = export.workspace, export.who
     measured, result = performance.measured, performance.result
-    facts = _facts(who, measured)
+    facts = export.systems[measured.system]
     folder = who.scenario_folder(facts.name, result.benchmark, result.scenario)
     verdict = verdict_of(result, measured.rules, performance.repeat)
     logs = logs_of(workspace, measured.trial, performance.repeat, measured.settings, verdict)
     run = folder / "performance" / "run_1"
-    description = json.dumps(system_description(facts, overrides), indent=2)
+    description = json.dumps(system_description(facts, export.overrides), indent=2)
     files: Files = {
         run / SUMMARY: logs.summary,
         run / DETAIL: logs.detail,
-        folder / "measurements.json": pages.measurements(_served(workspace, measured)).encode(),
+        folder / "measurements.json": pages.measurements(_served(export, measured)).encode(),
         folder / "user.conf": pages.user_conf(measured.settings).encode(),
         who.system_file(facts.name): f"{description}\n".encode(),
     }
-    files[folder / "README.md"] = pages.scenario_readme(_page(performance, accuracy, logs.said_by)).encode()
+    page = page_of(performance, facts.name, logs.said_by, export.words)
+    files[folder / "README.md"] = pages.scenario_readme(page).encode()
+    accuracy = performance.accuracy
     return files | (_accuracy_files(workspace, folder / "accuracy", accuracy) if accuracy is not None else {})
 
 
-def _accuracy_files(workspace: Workspace, folder: PurePosixPath, accuracy: _Measured) -> Files:
-    (repeat,) = accuracy.trial.counted_repeats
-    logs: WindowLogs = logs_of(workspace, accuracy.trial, repeat, accuracy.settings, None)
-    said_by = f"Scored by Redline: trial {accuracy.trial.trial_id}, scenario {accuracy.scenario.name}"
-    text = accuracy_text(accuracy.trial.figures, len(repeat.records), logs.accuracy, said_by)
+def _accuracy_files(workspace: Workspace, folder: PurePosixPath, accuracy: Measured) -> Files:
+    trial = accuracy.trial
+    (repeat,) = trial.counted_repeats
+    logs = logs_of(workspace, trial, repeat, accuracy.settings, None)
+    said_by = f"Scored by Redline: trial {trial.trial_id}, scenario {accuracy.scenario.name}"
+    text = accuracy_text(trial.figures, len(repeat.records), logs.accuracy, said_by, accuracy.unknown_figures)
     return {
         folder / SUMMARY: logs.summary,
         folder / DETAIL: logs.detail,
@@ -245,43 +156,55 @@ def _accuracy_files(workspace: Workspace, folder: PurePosixPath, accuracy: _Meas
     }
 
 
-def _source_files(workspace: Workspace, who: Submitter, measured: Iterable[_Measured]) -> Files:
-    """What was served, once for each benchmark, with the lock of its packages."""
-    by_benchmark: dict[str, list[_Measured]] = {}
+def _source_files(export: _Export, measured: Sequence[Measured]) -> Files:
+    """What was served, once for each benchmark, with the locks of its packages."""
+    by_benchmark: dict[str, list[Measured]] = {}
     for each in measured:
         by_benchmark.setdefault(each.rules.benchmark, []).append(each)
     files: Files = {}
     for benchmark, group in by_benchmark.items():
-        folder = who.source_folder(benchmark)
-        served = dict.fromkeys(_served(workspace, each) for each in group)
-        files[folder / "README.md"] = pages.source_readme(benchmark, list(served)).encode()
+        folder = export.who.source_folder(benchmark)
         locks = dict.fromkeys(each.trial.sut.pin.lock for each in group if each.trial.sut.pin.lock)
-        for place, lock in enumerate(locks):
-            files[folder / ("vllm.lock" if place == 0 else f"vllm-{place + 1}.lock")] = lock.encode()
+        names = {lock: "vllm.lock" if place == 0 else f"vllm-{place + 1}.lock" for place, lock in enumerate(locks)}
+        served = [replace(_served(export, each), lock=names.get(each.trial.sut.pin.lock, "")) for each in group]
+        files[folder / "README.md"] = pages.source_readme(benchmark, list(dict.fromkeys(served))).encode()
+        files |= {folder / name: lock.encode() for lock, name in names.items()}
     return files
 
 
-def _facts(who: Submitter, measured: _Measured) -> SystemFacts:
-    trial = measured.trial
+def _systems(who: Submitter, measured: Sequence[Measured]) -> Systems:
+    """What is known of each system. Those that would share a name, and so a folder, get a suffix of their identity."""
+    found = {each.system: _facts(who, each) for each in measured}
+    names = Counter(facts.name for facts in found.values())
+    return {
+        system: replace(facts, suffix=digest(list(system))[:SUFFIX_DIGITS]) if names[facts.name] > 1 else facts
+        for system, facts in found.items()
+    }
+
+
+def _facts(who: Submitter, measured: Measured) -> SystemFacts:
+    trial, runner_class = measured.trial, measured.runner_class
     pin, elsewhere = trial.sut.pin, trial.sut.pin.kind is BuildKind.ENDPOINT
     return SystemFacts(
         division=who.division,
         submitter=who.name,
         machine={} if elsewhere else trial.fingerprint.facts,
         notes={} if elsewhere else trial.fingerprint.notes,
-        accelerator=measured.accelerator,
-        accelerator_count=measured.accelerator_count,
+        accelerator=runner_class.accelerator,
+        accelerator_count=runner_class.accelerator_count,
         framework=f"vllm {trial.reported_version}" if elsewhere else pin.label,
         python_version="" if elsewhere else pin.python_version,
     )
 
 
-def _served(workspace: Workspace, measured: _Measured) -> pages.Served:
+def _served(export: _Export, measured: Measured) -> pages.Served:
     trial, recipe = measured.trial, measured.recipe
-    server_args, environment = recipe.for_platform(measured.platform)
+    server_args, environment = recipe.for_platform(measured.runner_class.platform)
     arguments = (*server_args, *trial.sut.extra_args)
     replaced = dict(trial.sut.models).get(recipe.name)
-    weights = f"{recipe.model}, revision {recipe.revision}" if replaced is None else f"{Path(replaced).name} (replaced)"
+    weights = (
+        f"{recipe.model}, revision {recipe.revision}" if replaced is None else f"{without_folder(replaced)} (replaced)"
+    )
     spread = "; ".join(
         f"{each.replicas} servers of {each.tensor_parallel} x {each.accelerator} each" for each in recipe.placements
     )
@@ -291,8 +214,9 @@ def _served(workspace: Workspace, measured: _Measured) -> pages.Served:
     workload = measured.scenario.workload
     inputs = "int32 token ids, made up"
     if isinstance(workload, DatasetItems):
-        inputs = INPUTS[workspace.dataset(workload.dataset).form]
+        inputs = INPUTS[export.workspace.dataset(workload.dataset).form]
     return pages.Served(
+        system=export.systems[measured.system].name,
         recipe=recipe.name,
         weights=weights,
         spread=spread,
@@ -302,7 +226,6 @@ def _served(workspace: Workspace, measured: _Measured) -> pages.Served:
         inputs=inputs,
         build=trial.sut.pin.label,
         pin_id=trial.sut.pin.pin_id,
-        reinstallable=trial.sut.pin.reinstallable,
     )
 
 
@@ -314,63 +237,3 @@ def _values(arguments: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
         if name in names:
             found.append(f"{name} {value or ' '.join(arguments[place + 1 : place + 2])}")
     return tuple(found)
-
-
-# --- in words -------------------------------------------------------------------------------------------------
-
-
-def _page(performance: _Performance, accuracy: _Measured | None, logs: str) -> pages.ScenarioPage:
-    measured, repeat, result = performance.measured, performance.repeat, performance.result
-    trial, rules = measured.trial, measured.rules
-    deviations = [*rules.deviations, *_own_deviations(measured, accuracy)]
-    names = dict.fromkeys([measured.scenario.name, *([accuracy.scenario.name] if accuracy is not None else [])])
-    asked = " ".join(f"--scenario {name}" for name in names)
-    source = "--endpoint URL" if trial.sut.pin.kind is BuildKind.ENDPOINT else f"--build '{trial.sut.pin.spec}'"
-    return pages.ScenarioPage(
-        benchmark=result.benchmark,
-        round=result.round,
-        scenario=result.scenario,
-        redline_scenario=measured.scenario.name,
-        scenario_hash=trial.scenario_hash,
-        trial_id=trial.trial_id,
-        run_id=trial.run_id,
-        window=f"window {repeat.index}",
-        measured_at=repeat.started_at,
-        build=f"{trial.sut.label}, reported by the server as {trial.reported_version}",
-        valid=result.valid,
-        result="none: undefined" if result.value is None else f"{result.value:.6g} {result.unit}",
-        readings=result.readings,
-        shorter=result.shorter,
-        deviations=tuple(deviations),
-        accuracy=_accuracy_sentence(accuracy),
-        logs=logs,
-        commands=(
-            f"redline run {source} --runner {trial.runner_class} {asked}",
-            "redline export latest --format mlperf --output DIR",
-        ),
-    )
-
-
-def _own_deviations(measured: _Measured, accuracy: _Measured | None) -> list[str]:
-    """What the scenario's file cannot know of this export."""
-    found = []
-    if accuracy is None:
-        found.append("no accuracy run: MLPerf wants one in every scenario")
-    elif (asked := scenario_name(accuracy.scenario)) != (own := scenario_name(measured.scenario)):
-        found.append(f"accuracy was measured in {asked}, not in {own}; its logs say so")
-    if accuracy is not None and accuracy.rules.shortened:
-        found.append(f"the accuracy run was shortened: {accuracy.rules.shortened}")
-    if accuracy is not None:
-        found.append("the accuracy log holds answers as UTF-8 text in hex digits, not token ids")
-    if measured.unverified:
-        found.append(f"whether the scenario is still as it was measured could not be seen: {measured.unverified}")
-    return found
-
-
-def _accuracy_sentence(accuracy: _Measured | None) -> str:
-    if accuracy is None or accuracy.scenario.accuracy is None:
-        return "not measured in what was exported, so there is no accuracy folder (MLCommons' checker stops there)"
-    target, trial = accuracy.scenario.accuracy, accuracy.trial
-    readings = target_readings(accuracy.scenario.name, target, trial.figures, trial.arm)
-    said = "; ".join(f"{reading.sentence}: {'reached' if reading.ok else 'MISSED'}" for reading in readings)
-    return f"trial {trial.trial_id}, {len(trial.counted_repeats[0].records)} items; {said}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from checks.early_stopping import queries_needed
@@ -15,8 +15,9 @@ from redline.interchange.mlperf_run import LoggedWindow, LogSettings, LogVerdict
 from redline.load import loadgen
 from redline.load.loadgen_logs import ACCURACY, DETAIL, SUMMARY, read_logs
 from redline.load.loadgen_settings import planned_issue, settings_of
+from redline.markdown import one_line
 from redline.metrics import e2e_s, ttft_s
-from redline.model import MlperfRules, Outcome, Repeat, Scenario, Trial
+from redline.model import MlperfRules, Outcome, Repeat, Scenario, SystemUnderTest, Trial
 
 OFFICIAL = "the official LoadGen's own, copied as they are"
 WRITTEN = "written by Redline in LoadGen's format from the stored trial, not by LoadGen"
@@ -108,12 +109,32 @@ def logs_of(
 
     Raises LoadError if LoadGen's own are damaged.
     """
-    official = workspace.log_dir(trial.run_id) / "loadgen" / trial.trial_id / f"{repeat.index:02d}"
+    official = _official_dir(workspace, trial) / f"{repeat.index:02d}"
     if official.is_dir():
         return _official(official)
-    window = LoggedWindow(trial.trial_id, f"{trial.sut.label}, driven by Redline", repeat, settings, verdict)
+    system = f"{one_line(label_of(trial.sut))}, driven by Redline"
+    window = LoggedWindow(trial.trial_id, system, repeat, settings, verdict)
     answers = accuracy_log(window) if settings.accuracy else "[\n]\n"
     return WindowLogs(summary_log(window).encode(), detail_log(window).encode(), answers.encode(), WRITTEN)
+
+
+def driven_officially(workspace: Workspace, trial: Trial) -> bool:
+    """True if MLPerf's own LoadGen drove a trial."""
+    return _official_dir(workspace, trial).is_dir()
+
+
+def label_of(sut: SystemUnderTest) -> str:
+    """A system's label in which replaced models have their folder's name only: where it lay is nobody's business."""
+    return replace(sut, models=tuple((recipe, without_folder(model)) for recipe, model in sut.models)).label
+
+
+def without_folder(path: str) -> str:
+    """The last part of a path that only means something on one machine; anything else as it is."""
+    return Path(path).name if path.startswith(("/", "~")) else path
+
+
+def _official_dir(workspace: Workspace, trial: Trial) -> Path:
+    return workspace.log_dir(trial.run_id) / "loadgen" / trial.trial_id
 
 
 def _official(folder: Path) -> WindowLogs:

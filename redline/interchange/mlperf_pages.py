@@ -1,18 +1,21 @@
 """The texts of an export: a README of each scenario and benchmark, measurements.json, user.conf. Pure.
 
-Every page says that it is MLPerf-style and not verified by MLCommons.
+Every page says that it is MLPerf-style and not verified by MLCommons. Texts come as they are and are escaped here.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from redline.interchange.mlperf_run import STATEMENT, LogSettings
+from redline.markdown import Safe, code, fence, text
 from redline.model import ValidityReading
 
 _WORDS = f"{STATEMENT}. This is not a submission."
+_CHARACTERS_MAX = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class ScenarioPage:
     known of the answers, in a sentence. `logs`: who wrote the logs, in a sentence. `commands`: how to measure it again.
     """
 
+    system: str
     benchmark: str
     round: str
     scenario: str
@@ -47,10 +51,12 @@ class ScenarioPage:
 class Served:
     """How a model was served: what measurements.json and the sources' README tell.
 
-    `weights`: the checkpoint and its revision. `spread`: over which accelerators, in words, empty if nothing is said.
-    `dtype`: from the server's arguments, empty if they do not say.
+    `system`: the name of its folder. `weights`: the checkpoint and its revision. `spread`: over which accelerators, in
+    words, empty if nothing is said. `dtype`: from the server's arguments, empty if they do not say. `lock`: the file
+    beside the sources' README that holds its packages, empty for somebody else's endpoint.
     """
 
+    system: str
     recipe: str
     weights: str
     spread: str
@@ -60,23 +66,25 @@ class Served:
     inputs: str
     build: str
     pin_id: str
-    reinstallable: bool
+    lock: str = ""
 
 
 def scenario_readme(page: ScenarioPage) -> str:
     """README.md of one scenario."""
+    validity = "VALID" if page.valid else "INVALID"
     lines = [
-        f"# {page.benchmark}, {page.scenario}",
+        f"# {_said(page.benchmark)}, {_said(page.scenario)}",
         "",
         f"**{_WORDS}**",
         "",
-        f"- Result: {page.result}, {'VALID' if page.valid else 'INVALID'} by MLPerf's rules as Redline applies them",
-        f"- Round whose seeds and rules were used: {page.round}",
-        f"- Measured: {page.measured_at}, run {page.run_id}, {page.window} of trial {page.trial_id}",
-        f"- Scenario: `{page.redline_scenario}`, hash {page.scenario_hash}",
-        f"- Build: {page.build}",
-        f"- Logs: {page.logs}",
-        f"- Accuracy: {page.accuracy}",
+        f"- Result: {_said(page.result)}, {validity} by MLPerf's rules as Redline applies them",
+        f"- Round whose seeds and rules were used: {_said(page.round)}",
+        f"- Measured: {_said(f'{page.measured_at}, run {page.run_id}, {page.window} of trial {page.trial_id}')}",
+        f"- Scenario: {_code(page.redline_scenario)}, hash {_said(page.scenario_hash)}",
+        f"- System: {_code(page.system)}",
+        f"- Build: {_said(page.build)}",
+        f"- Logs: {_said(page.logs)}",
+        f"- Accuracy: {_said(page.accuracy)}",
         "",
         "## Shorter than MLPerf demands",
         "",
@@ -94,28 +102,27 @@ def scenario_readme(page: ScenarioPage) -> str:
         "",
         "## Again",
         "",
-        "```console",
-        *(f"$ {command}" for command in page.commands),
-        "```",
+        fence("\n".join(f"$ {command}" for command in page.commands), "console", _CHARACTERS_MAX),
     ]
     return _text(lines)
 
 
 def source_readme(benchmark: str, served: Sequence[Served]) -> str:
     """README.md of a benchmark's sources: what was served, and how."""
-    lines = [f"# {benchmark}", "", f"**{_WORDS}**", ""]
+    lines = [f"# {_said(benchmark)}", "", f"**{_WORDS}**", ""]
     lines.append("The load was driven by Redline over HTTP; what it served is a vLLM server:")
     for each in served:
-        pinned = "its packages, with hashes, are in vllm.lock" if each.reinstallable else "somebody else's endpoint"
+        pinned = f"its packages, with hashes, are in {each.lock}" if each.lock else "somebody else's endpoint"
         lines += [
             "",
-            f"## Recipe `{each.recipe}`",
+            f"## Recipe {_code(each.recipe)}",
             "",
-            f"- {each.build}, pin {each.pin_id}: {pinned}",
-            f"- weights: {each.weights}",
-            *([f"- spread: {each.spread}"] if each.spread else []),
-            f"- server arguments: `{' '.join(each.server_args) or '(none)'}`",
-            *(f"- environment: `{name}={value}`" for name, value in each.environment),
+            f"- system: {_code(each.system)}",
+            f"- {_said(each.build)}, pin {_said(each.pin_id)}: {pinned}",
+            f"- weights: {_said(each.weights)}",
+            *([f"- spread: {_said(each.spread)}"] if each.spread else []),
+            f"- server arguments: {_code(shlex.join(each.server_args) or '(none)')}",
+            *(f"- environment: {_code(f'{name}={value}')}" for name, value in each.environment),
         ]
     return _text(lines)
 
@@ -180,11 +187,19 @@ def user_conf(settings: LogSettings) -> str:
 
 
 def _cells(reading: ValidityReading) -> str:
-    return " | ".join(text.replace("|", "\\|") for text in (reading.rule, reading.reading, reading.limit))
+    return " | ".join(_said(each) for each in (reading.rule, reading.reading, reading.limit))
 
 
 def _listed(points: Sequence[str], none: str) -> list[str]:
-    return [f"- {' '.join(point.split())}" for point in points] or [f"- {none}"]
+    return [f"- {_said(point)}" for point in points] or [f"- {none}"]
+
+
+def _said(value: str) -> Safe:
+    return text(value, _CHARACTERS_MAX)
+
+
+def _code(value: str) -> Safe:
+    return code(value, _CHARACTERS_MAX)
 
 
 def _text(lines: Sequence[str]) -> str:

@@ -89,5 +89,5 @@ class LoggedWindow:
     @property
     def notice(self) -> str:
         """What the logs say about themselves."""
-        source = f"window {self.repeat.index} of its trial {self.trial_id}"
+        source = f"window {self.repeat.index + 1} of its trial {self.trial_id}"
         return f"Written by Redline from {source}, not by LoadGen. {STATEMENT}."

@@ -15,6 +15,10 @@ from redline.errors import ContentError
 
 UNKNOWN = "unknown: not captured by Redline"
 NONE_ON_CPU = "none: served on the CPU"
+NAME_CHARACTERS_MAX = 128
+TOLD_APART = (
+    " Another system of this export would have the same name: {} tells them apart, and src/ says how each was served."
+)
 STATUSES = ("available", "preview", "rdi")
 SYSTEM_TYPES = ("datacenter", "edge", "datacenter,edge", "edge,datacenter")
 
@@ -63,7 +67,8 @@ _SLUG = re.compile(r"[^A-Za-z0-9.]+")
 class SystemFacts:
     """What a run knows of its system. `machine` and `notes`: the fingerprint's facts and notes, empty for an endpoint
     that somebody else started, whose machine nobody looked at. `accelerator`: as the runner class names it, empty on a
-    CPU. `framework`: vLLM's distribution and version. `python_version`: what it runs in, empty if unknown.
+    CPU. `framework`: vLLM's distribution and version. `python_version`: what it runs in, empty if unknown. `suffix`:
+    what tells it from another system that would have its name, empty if none has.
     """
 
     division: str
@@ -74,13 +79,18 @@ class SystemFacts:
     accelerator_count: int
     framework: str
     python_version: str = ""
+    suffix: str = ""
 
     @property
     def name(self) -> str:
-        """What the system is called: `8xH200_vllm-0.14.1`, or by its processor; letters, digits, dots, dashes."""
+        """What the system is called: `8xH200_vllm-0.14.1`, or by its processor; letters, digits, dots, dashes.
+
+        At most 128 characters, the suffix whole.
+        """
         what = f"{self.accelerator_count}x{self.accelerator}" if self.accelerator else self.machine.get("cpu_model", "")
         parts = (_slug(what) or "unknown-machine", _slug(self.framework))
-        return "_".join(parts)[:128]
+        end = f"_{self.suffix}" if self.suffix else ""
+        return "_".join(parts)[: NAME_CHARACTERS_MAX - len(end)] + end
 
 
 def system_description(facts: SystemFacts, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +109,8 @@ def system_description(facts: SystemFacts, overrides: Mapping[str, Any]) -> dict
         "framework": facts.framework,
         "other_software_stack": f"Python {facts.python_version}" if facts.python_version else UNKNOWN,
         "sw_notes": "MLPerf-style, not verified by MLCommons. Captured by Redline; status and system_type are its own "
-        "choice, since MLPerf has no word for unknown there.",
+        "choice, since MLPerf has no word for unknown there."
+        + (TOLD_APART.format(facts.suffix) if facts.suffix else ""),
         "hw_notes": "MLPerf-style, not verified by MLCommons. Captured by Redline"
         + ("; the accelerators are those that the runner class names." if facts.accelerator else "."),
     }

