@@ -160,25 +160,30 @@ def item_scores(trials: Sequence[Trial]) -> dict[str, float]:
     return {key: sum(values) / len(values) for key, values in sorted(scores.items())}
 
 
-def accepted_build(state_dir: Path, runner: str, scenarios: Sequence[str]) -> str:
-    """The build of the accepted baselines of these scenarios, as the path of its recorded pin.
+def accepted_build(state_dir: Path, runner: str, scenarios: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """(the path of the recorded pin, further server arguments) of the accepted baselines of these scenarios.
 
-    Raises UsageError if nothing is accepted, or more than one build is.
+    Raises UsageError if nothing is accepted, or more than one system is, or one whose models were replaced.
     """
     workspace = Workspace(content_root(), state_dir)
-    found = {
-        baseline.pin_id: baseline.sut_label
-        for name in scenarios
-        if (baseline := workspace.baseline(runner, name)) is not None
-    }
+    accepted = [each for name in scenarios if (each := workspace.baseline(runner, name)) is not None]
+    found = {(each.pin_id, tuple(each.extra_args), each.sut_label) for each in accepted}
     if len(found) != 1:
         raise UsageError(
             "the last release is not known from the baselines",
             expected=f"one accepted build for {', '.join(scenarios)} on {runner}",
-            found=", ".join(found.values()) or "no accepted baseline",
+            found=", ".join(sorted(label for _, _, label in found)) or "no accepted baseline",
             next_step="say it: --release BUILD",
         )
-    ((pin_id, label),) = found.items()
+    ((pin_id, extra_args, label),) = found
+    own = accepted[0].build
+    if label != " ".join([f"{own.get('distribution')} {own.get('version')}", *extra_args]):
+        raise UsageError(
+            "the last release was accepted with replaced models, which a baseline does not keep",
+            expected="a release that serves the recipes' own models",
+            found=label,
+            next_step="say what it is: --release BUILD --release-model RECIPE=DIR",
+        )
     path = workspace.baseline_path(runner, scenarios[0]).parent / "pins" / f"{pin_id}.json"
     if not path.exists():
         raise UsageError(
@@ -187,7 +192,7 @@ def accepted_build(state_dir: Path, runner: str, scenarios: Sequence[str]) -> st
             found=f"{label}, accepted without one",
             next_step="say which build it is: --release BUILD",
         )
-    return str(path)
+    return str(path), extra_args
 
 
 def show(runner: str) -> Iterator[str]:

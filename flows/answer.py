@@ -16,7 +16,7 @@ from flows.judge import SpeedState
 from flows.mlperf_page import sections_of
 from flows.plan import Plan, Use
 from flows.request import Judged, Session
-from flows.requirements import targets_of, unmet
+from flows.requirements import required, targets_decide, targets_of
 from redline.datasets import materialise
 from redline.metrics import reading_of
 from redline.model import (
@@ -49,31 +49,36 @@ def answers_are_worse(session: Session) -> bool:
     trials = session.seen.trials
     if not all(trial.status is TrialStatus.VALID for trial in trials):
         return False
-    worse = any(found.finding is Finding.REGRESSED for found in _accuracy(session.plan, trials))
-    return worse or (_targets_decide(session, trials) and bool(unmet(session.plan, trials)))
+    use = session.options.use
+    worse = any(found.finding is Finding.REGRESSED for found in _accuracy(session.plan, trials, use))
+    return worse or bool(required(session.plan, trials, use).unmet)
 
 
-def _accuracy(plan: Plan, trials: Sequence[Trial]) -> tuple[AccuracyComparison, ...]:
-    return tuple(_accuracy_of_arms(plan, each, trials) for each in plan.scenarios if each.measures_accuracy)
+def _accuracy(plan: Plan, trials: Sequence[Trial], use: Use) -> tuple[AccuracyComparison, ...]:
+    decides = targets_decide(plan, trials, use)
+    return tuple(
+        _accuracy_of_arms(plan, each, trials, target_decides=decides)
+        for each in plan.scenarios
+        if each.measures_accuracy
+    )
 
 
 def of_pairs(session: Session, state: SpeedState, *, speed_measured: bool) -> Judged:
     """The gate's answer: speed and accuracy joined into one verdict."""
     plan, seen = session.plan, session.seen
     trials = seen.trials
-    compared = _accuracy(plan, trials)
+    compared = _accuracy(plan, trials, session.options.use)
+    needs = required(plan, trials, session.options.use)
     comparisons = state.suite.comparisons if state.suite is not None else ()
     undecided = speed_measured and not (state.finished and comparisons)
     problems = state.broken
     if undecided and not problems:
         problems = broken_rules(trials) or ("speed could not be compared: no valid pair",)
-    warnings = (*broken_rules(trials), *_machine_warnings(plan, trials))
+    problems = (*problems, *needs.unknown)
+    warnings = (*broken_rules(trials), *_machine_warnings(plan, trials), *needs.unknown, *needs.told)
     if state.pair_limit > 0 and not speed_measured:
         warnings = (*warnings, "speed was not measured: the answers alone decide (--complete measures it all the same)")
-    missed = unmet(plan, trials)
-    if not _targets_decide(session, trials):
-        warnings, missed = (*warnings, *missed), ()
-    joined = _joined(comparisons, compared, (), trials, problems, warnings, missed)
+    joined = _joined(comparisons, compared, (), trials, problems, warnings, needs.unmet)
     joined = _with_evidence(joined, _evidence(seen.baseline, seen.candidate, trials))
     return Judged(
         joined,
@@ -82,16 +87,6 @@ def of_pairs(session: Session, state: SpeedState, *, speed_measured: bool) -> Ju
         baseline=seen.baseline,
         candidate=seen.candidate,
         next_steps=next_steps(joined),
-    )
-
-
-def _targets_decide(session: Session, trials: Sequence[Trial]) -> bool:
-    """A release must reach its targets; in a gate, a missed one counts only if the baseline reaches all of them."""
-    return session.options.use is Use.SIGNOFF or all(
-        reading.ok
-        for scenario in session.plan.scenarios
-        for reading in targets_of(scenario, trials)
-        if reading.arm is Arm.BASELINE
     )
 
 
@@ -112,14 +107,16 @@ def against_baselines(session: Session) -> Judged:
         elif scenario.measures_accuracy:
             before = ItemScores(scenario.name, baseline.item_scores, len(baseline.trial_ids))
             after = ItemScores(scenario.name, item_scores([trial]), 1)
-            answers.append(compared(plan, scenario, before, after))
+            reached = all(reading.ok for reading in targets_of(scenario, [trial]))
+            answers.append(compared(plan, scenario, before, after, target_decides=reached))
         else:
             comparisons += _stored(plan, scenario, trial, baseline)
             unread = [metric for metric in scenario.metrics if metric not in baseline.readings]
             missing += [f"{scenario.name} (accepted without a reading of {metric})" for metric in unread]
     problems = broken_rules(seen.trials)
-    warnings = (*problems, *_machine_warnings(plan, seen.trials))
-    joined = _joined(comparisons, answers, missing, seen.trials, problems, warnings, unmet(plan, seen.trials))
+    needs = required(plan, seen.trials, session.options.use)
+    warnings = (*problems, *_machine_warnings(plan, seen.trials), *needs.told)
+    joined = _joined(comparisons, answers, missing, seen.trials, problems, warnings, needs.unmet)
     steps = [_accept_step(session)] if joined.finding is Finding.NO_BASELINE else []
     return Judged(
         joined,
@@ -183,7 +180,9 @@ def _readings(trials: Sequence[Trial], metric: str) -> tuple[Reading, ...]:
     return tuple(reading for reading in found if reading is not None)
 
 
-def _accuracy_of_arms(plan: Plan, scenario: Scenario, trials: Sequence[Trial]) -> AccuracyComparison:
+def _accuracy_of_arms(
+    plan: Plan, scenario: Scenario, trials: Sequence[Trial], *, target_decides: bool
+) -> AccuracyComparison:
     arms = {
         arm: [each for each in trials if each.scenario == scenario.name and each.arm is arm]
         for arm in (Arm.BASELINE, Arm.CANDIDATE)
@@ -191,17 +190,25 @@ def _accuracy_of_arms(plan: Plan, scenario: Scenario, trials: Sequence[Trial]) -
     before, after = (
         ItemScores(scenario.name, item_scores(arms[arm]), len(arms[arm])) for arm in (Arm.BASELINE, Arm.CANDIDATE)
     )
-    paired = compared(plan, scenario, before, after)
+    paired = compared(plan, scenario, before, after, target_decides=target_decides)
     problems = broken_rules([*arms[Arm.BASELINE], *arms[Arm.CANDIDATE]])
     if problems:
         return replace(paired, finding=Finding.INVALID, warnings=problems)
     return replace(paired, examples=_examples(plan, scenario, arms[Arm.BASELINE], arms[Arm.CANDIDATE]))
 
 
-def compared(plan: Plan, scenario: Scenario, before: ItemScores, after: ItemScores) -> AccuracyComparison:
-    """The paired comparison; where the scenario has a target, what it cannot tell is left to the target."""
+def compared(
+    plan: Plan, scenario: Scenario, before: ItemScores, after: ItemScores, *, target_decides: bool = True
+) -> AccuracyComparison:
+    """The paired comparison. What it cannot tell is left to a target that decides and asks for as much.
+
+    A target that asks for less than the share of the baseline that the policy wants kept cannot stand in for it.
+    """
     found = replace(accuracy.compare(before, after, plan.policy.accuracy), metric=scenario.metrics[0])
-    if scenario.accuracy is None or found.finding is not Finding.INCONCLUSIVE:
+    target, share_min = scenario.accuracy, plan.policy.accuracy.share_min
+    if found.finding is not Finding.INCONCLUSIVE or target is None or target.share_min < share_min:
+        return found
+    if not target_decides:
         return found
     return replace(found, finding=Finding.NO_WORSE, warnings=(*found.warnings, LEFT_TO_TARGET))
 

@@ -34,16 +34,13 @@ from redline.load.worker import LoadWorker, Window, load_worker
 from redline.model import (
     Arm,
     Calibration,
-    Concurrency,
     Endpoint,
-    Offline,
     Recipe,
     Repeat,
     RunnerClass,
     RunnerFingerprint,
     Scenario,
     Server,
-    SingleStream,
     SystemUnderTest,
     Trial,
     TrialStatus,
@@ -105,19 +102,27 @@ class _Bench:
     api_key: str | None = field(default=None, repr=False)
 
 
-def expected_round_s(recipe_scenarios: Sequence[Scenario], arm_count: int, resident: int) -> float:
+def expected_round_s(recipe: Recipe, recipe_scenarios: Sequence[Scenario], arm_count: int, resident: int) -> float:
     """Seconds that a round is expected to take: for the progress display and for plans, never for a verdict."""
     starts = START_EXPECTED_S * (1.25 if resident >= 2 and arm_count == 2 else arm_count)
-    return starts + sum(_expected_scenario_s(scenario) * arm_count for scenario in recipe_scenarios)
+    return starts + sum(_expected_scenario_s(recipe, scenario) * arm_count for scenario in recipe_scenarios)
 
 
-def _expected_scenario_s(scenario: Scenario) -> float:
+def _expected_scenario_s(recipe: Recipe, scenario: Scenario) -> float:
+    """By the rate of the arrivals, else by the rate that the recipe's placement is known to reach, else a guess."""
     windows = scenario.repeat_count + scenario.discard_count
-    match scenario.arrivals:
-        case Server(rate_per_s=rate_per_s):
-            return windows * (scenario.request_count / rate_per_s + 0.6)
-        case Offline() | Concurrency() | SingleStream():
-            return windows * 2.5 if not scenario.measures_accuracy else 6.0
+    known = [each.rate_per_s for each in recipe.placements if each.rate_per_s]
+    if isinstance(scenario.arrivals, Server):
+        window_s = scenario.request_count / scenario.arrivals.rate_per_s + 0.6
+    elif known:
+        window_s = scenario.request_count / known[0]
+    elif scenario.mlperf is not None and not scenario.mlperf.shortened and not scenario.measures_accuracy:
+        window_s = scenario.mlperf.duration_s_min
+    elif scenario.measures_accuracy:
+        window_s = 6.0 * max(1.0, scenario.request_count / 1000)
+    else:
+        window_s = 2.5 * max(1.0, scenario.request_count / 200)
+    return windows * window_s
 
 
 def turn(arms: Sequence[T], index: int) -> tuple[T, ...]:
@@ -235,7 +240,7 @@ def _measure_scenario(
         bench.repeats = []
         bench.figures = {}
         bench.retries_left = round_.runner_class.retry_count_max
-    expected_s = _expected_scenario_s(scenario) * len(benches)
+    expected_s = _expected_scenario_s(round_.recipe, scenario) * len(benches)
     try:
         with narrator.doing(f"measuring {scenario.name}, round {round_.pair_index + 1}", expected_s):
             for window in range(scenario.discard_count + scenario.repeat_count):

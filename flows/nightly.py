@@ -18,7 +18,7 @@ from flows.measure import ArmSetup
 from flows.pairs import measure_pairs
 from flows.plan import Plan
 from flows.request import Judged, NightlyRequest, Session
-from flows.requirements import missed
+from flows.requirements import missed, targets_of
 from redline.errors import RedlineError, StoreError
 from redline.metrics import CATALOGUE, reading_of
 from redline.model import (
@@ -235,7 +235,8 @@ def _answers(session: Session, history: Sequence[Night], said: _Said) -> tuple[A
             said.unjudged.append(f"the answers of {scenario.name} (none on record before tonight)")
         elif trials and trials[0].status is TrialStatus.VALID:
             after = ItemScores(scenario.name, item_scores(trials), 1)
-            found.append(answer.compared(plan, scenario, before, after))
+            reached = all(each.ok for each in targets_of(scenario, trials))
+            found.append(answer.compared(plan, scenario, before, after, target_decides=reached))
     return tuple(found)
 
 

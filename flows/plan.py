@@ -9,6 +9,7 @@ from pathlib import Path
 
 from checks.policy import Policy
 from flows import code_judge, stand_ins
+from flows.client_fit import require_room
 from flows.measure import ArmSetup, Round, expected_round_s
 from flows.official import Driver, official_settings
 from flows.workload import Work, at_rate, checked_identity, work_of
@@ -159,7 +160,7 @@ class Plan:
 
     def expected_s(self, group: Group, arm_count: int) -> float:
         """Seconds one round of a group is expected to take."""
-        return expected_round_s(group.scenarios, arm_count, self.runner_class.arms_resident_max)
+        return expected_round_s(group.recipe, group.scenarios, arm_count, self.runner_class.arms_resident_max)
 
 
 def make_plan(
@@ -167,7 +168,7 @@ def make_plan(
 ) -> Plan:
     """The plan of one command, with all content read and checked.
 
-    `to_start`: False if it will only be looked at, whatever memory is free now.
+    `to_start`: False if it will only be looked at, whatever memory, disk and descriptors there are now.
     Raises UsageError (ContentError for a content file), SandboxError if programs are to be run and cannot be: nothing
     has been started then.
     """
@@ -177,6 +178,7 @@ def make_plan(
     _check_wanted(wanted)
     if to_start and not any(isinstance(parse_spec(each.spec), EndpointSpec) for each in wanted):
         check_memory(runner_class.memory_bytes_free_min)
+    if not any(isinstance(parse_spec(each.spec), EndpointSpec) for each in wanted):
         _check_replicas(grouped)
     policy = workspace.policy(runner_class.policy)
     _check_policy(grouped, policy)
@@ -185,6 +187,9 @@ def make_plan(
             workspace.baseline(runner_class.name, scenario.name)  # a damaged one is refused before the work
     fingerprint = read_fingerprint()
     works = {each.name: work_of(workspace, each) for group in grouped for each in group.scenarios}
+    if to_start:
+        for work in works.values():
+            require_room(work)
     if options.driver == "loadgen":
         for work in works.values():
             official_settings(work)

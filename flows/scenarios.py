@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from flows.plan import groups
 from flows.workload import checked_identity, work_of
 from flows.workspace import Workspace, content_root
 from redline import content
@@ -14,8 +15,11 @@ from redline.mlperf import ROUND_SEEDS
 from redline.model import AccuracyTarget, DatasetItems, MlperfRules, Recipe, Scenario
 
 
-def describe(names: Sequence[str], state_dir: Path) -> Iterator[str]:
-    """Every scenario in a line, or one of them in full. Raises ContentError for an unknown one, UsageError for two."""
+def describe(names: Sequence[str], state_dir: Path, runner: str = "") -> Iterator[str]:
+    """Every scenario in a line, or one of them in full; as a runner class would measure it, if one is named.
+
+    Raises ContentError for an unknown one, UsageError for two.
+    """
     workspace = Workspace(content_root(), state_dir)
     chosen = [name for name in names if name != "show" or len(names) == 1]
     if len(chosen) > 1:
@@ -30,6 +34,9 @@ def describe(names: Sequence[str], state_dir: Path) -> Iterator[str]:
         return
     scenario = workspace.scenario(chosen[0])
     recipe = workspace.recipe(scenario.recipe)
+    if runner:
+        (group,) = groups(workspace, chosen, workspace.runner_class(runner), ())
+        recipe, (scenario,) = group.recipe, group.scenarios
     yield f"{scenario.name}: {scenario.description}"
     yield f"  hash {_identity(workspace, scenario, recipe)}"
     yield f"  {scenario.arrivals}"

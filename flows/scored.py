@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from flows import code_judge
 from redline.model import Outcome, Request, RequestRecord
-from redline.scoring.final_answer import is_not_run
+from redline.scoring.final_answer import CODE, NOT_RUN, is_not_run, not_run
 from redline.scoring.items import ItemResult
 from redline.scoring.scorers import scorer
 
@@ -21,13 +21,16 @@ def scored(
 
     A request that failed is scored as an empty answer, and so is one whose answer could not be read; the latter says so
     in its `detail` and is counted in the figure `unreadable`. `run_code`: run the programs in answers, in the sandbox;
-    without it they are counted as `not_run`. Raises ContentError for an unknown scorer, SandboxError if programs are to
-    be run and there is no sandbox.
+    without it they are counted as `not_run`, and have no score. Raises ContentError for an unknown scorer, SandboxError
+    if programs are to be run and there is no sandbox.
     """
     found = scorer(name)
     asked = {request.index: request.expected or "" for request in requests}
     answers = [(record.output_text if record.outcome is Outcome.OK else "", asked[record.index]) for record in records]
-    results = [found.item(answer, reference) for answer, reference in answers]
+    results = [
+        not_run(NOT_RUN) if reference.startswith(CODE) and not run_code else found.item(answer, reference)
+        for answer, reference in answers
+    ]
     reasons = [_said(result) for result in results]
     programs = [position for position, result in enumerate(results) if is_not_run(result)] if run_code else []
     if programs:
@@ -36,7 +39,7 @@ def scored(
             results[position], reasons[position] = each.result, each.reason
     figures = found.corpus(results, [record.output_tokens for record in records])
     with_scores = tuple(
-        replace(record, score=result.score, detail=record.detail or reason)
+        replace(record, score=None if is_not_run(result) else result.score, detail=record.detail or reason)
         for record, result, reason in zip(records, results, reasons, strict=True)
     )
     return with_scores, figures

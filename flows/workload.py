@@ -51,8 +51,12 @@ class Work:
         served = [recipe.model, recipe.revision, recipe.context_tokens_max]
         how = [{key: list(value) for key, value in recipe.server_args.items()}, _plain(recipe.environment)]
         made = [stand_ins.version()] if recipe.stand_in else []
-        spread = [asdict(replace(each, source="-")) for each in recipe.placements]  # other words are no other work
-        return digest([work, scenario.discard_count, scenario.repeat_count, served, how, *made, *spread, *self.extras])
+        # Another citation is no other work; a rate is in the due times and counts of those that it sizes.
+        spread = [asdict(replace(each, source="-", rate_per_s=0.0)) for each in recipe.placements]
+        # Scores of two scorers are no pair; the skill tasks have had one for ever.
+        scores = [f"scored by {self.scorer}"] if scenario.accuracy is not None else []
+        windows_of = [scenario.discard_count, scenario.repeat_count]
+        return digest([work, *windows_of, served, how, *made, *spread, *self.extras, *scores])
 
 
 def work_of(workspace: Workspace, scenario: Scenario) -> Work:

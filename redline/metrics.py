@@ -152,10 +152,11 @@ def _itl_p99(repeat: Repeat) -> float | None:
 
 
 def _mean_score(repeat: Repeat) -> float | None:
-    """Mean score over all requests; a failed request is a wrong answer."""
+    """Mean over what was scored; a failed request is a wrong answer, a program that was not run is none."""
     if not repeat.records or all(record.score is None for record in repeat.records):
         return None
-    return sum(record.score or 0.0 for record in repeat.records) / len(repeat.records)
+    counted = [record for record in repeat.records if record.score is not None or record.outcome is not Outcome.OK]
+    return sum(record.score or 0.0 for record in counted) / len(counted)
 
 
 def _exact_match(repeat: Repeat) -> float | None:

@@ -587,7 +587,7 @@ Prompt: TypeAlias = TokenPrompt | TextPrompt | ChatPrompt | AudioPrompt
 class Item:
     """One item of a data set: what is asked, and what its scorer compares the answer with.
 
-    `key` names it, the same on every build and machine: answers are paired by it.
+    `key` names it, the same on every build and machine; answers are paired by their place in the scenario's order.
     """
 
     key: str

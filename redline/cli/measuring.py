@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -167,7 +168,9 @@ def _signoff(arguments: argparse.Namespace) -> int:
     from flows.accept import accepted_build
 
     if arguments.release is None:
-        arguments.release = accepted_build(state_dir_of(arguments), arguments.runner, scenarios_of(arguments))
+        names = scenarios_of(arguments)
+        arguments.release, accepted_args = accepted_build(state_dir_of(arguments), arguments.runner, names)
+        arguments.release_args = arguments.release_args or shlex.join(accepted_args)
     request = _gate_request(arguments, "release")
     if not arguments.plan:
         return say(session.signoff(request))

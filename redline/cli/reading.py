@@ -44,6 +44,12 @@ def _add_reading_commands(commands: Commands) -> None:
 
     scenarios = commands.add_parser("scenarios", help="list the scenarios, or show what one would run")
     scenarios.add_argument("name", nargs="*", metavar="NAME", help="one scenario, in full ('show NAME' does the same)")
+    scenarios.add_argument(
+        "--runner",
+        default="",
+        metavar="CLASS",
+        help="as this runner class would measure it: its rate, size and servers",
+    )
     add_state(scenarios)
     scenarios.set_defaults(action=_scenarios)
 
@@ -97,7 +103,7 @@ def _builds_install(arguments: argparse.Namespace) -> int:
 def _scenarios(arguments: argparse.Namespace) -> int:
     from flows import scenarios
 
-    for line in scenarios.describe(arguments.name, state_dir_of(arguments)):
+    for line in scenarios.describe(arguments.name, state_dir_of(arguments), arguments.runner):
         print(line)
     return ExitCode.NO_WORSE
 

@@ -1,7 +1,4 @@
-"""Speech files: what they are by their first bytes, and how long. WAV by the standard library, FLAC by its STREAMINFO.
-
-Source: RFC 9639 (FLAC), section 8.2: 20 bits sample rate, 3 channels, 5 bits per sample, 36 total samples.
-"""
+"""Speech files: what they are by their first bytes, whether they are whole, and how long they are."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import io
 import wave
 from dataclasses import dataclass
 
-STREAMINFO_BYTES = 34
+from redline.datasets import flac_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +18,14 @@ class AudioForm:
 
 
 def form_of(content: bytes) -> AudioForm:
-    """What the bytes are, checked to their end where the format allows. Raises ValueError, which says what is wrong."""
+    """What the bytes are, if all of them are there. Raises ValueError, which says what is wrong."""
     if not content:
         raise ValueError("an empty file")
     if content[:4] == b"RIFF" and content[8:12] == b"WAVE":
         return AudioForm("audio/wav", _wav_duration_s(content))
-    if content[:4] == b"fLaC":
-        return AudioForm("audio/flac", _flac_duration_s(content))
+    if content[:4] == flac_file.MAGIC:
+        stream = flac_file.whole_stream(content)
+        return AudioForm("audio/flac", _duration_s(stream.samples, stream.rate_per_s))
     raise ValueError(f"neither WAV nor FLAC: it begins with {content[:8]!r}")
 
 
@@ -42,17 +40,6 @@ def _wav_duration_s(content: bytes) -> float:
     if held < promised:
         raise ValueError(f"a WAV file cut short: {held} of {promised} samples")
     return _duration_s(held, rate_per_s)
-
-
-def _flac_duration_s(content: bytes) -> float:
-    header = content[4:8]
-    if len(content) < 8 + STREAMINFO_BYTES or header[0] & 0x7F or int.from_bytes(header[1:]) != STREAMINFO_BYTES:
-        raise ValueError("a FLAC file without its stream information")
-    packed = int.from_bytes(content[18:26])
-    samples, rate_per_s = packed & (1 << 36) - 1, packed >> 44
-    if len(content) == 8 + STREAMINFO_BYTES:
-        raise ValueError("a FLAC file without frames")
-    return _duration_s(samples, rate_per_s)
 
 
 def _duration_s(samples: int, rate_per_s: int) -> float:

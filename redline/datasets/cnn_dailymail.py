@@ -9,10 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from redline.datasets.fields import Row
-from redline.datasets.reading import Read, Reading, needs_tokenizer, within_bound
-from redline.datasets.rows import rows_of
-from redline.datasets.sources import files_of
-from redline.model import Item, Prompt, TextPrompt, TokenPrompt
+from redline.datasets.reading import Read, Reading, needs_tokenizer, read_rows, within_bound
+from redline.model import Prompt, TextPrompt, TokenPrompt
 
 PATTERNS = ("cnn_eval.json", "**/*validation*.parquet", "validation.csv", "*.jsonl")
 GPTJ, LLAMA_IN_FILE = "gptj", "llama"
@@ -24,17 +22,7 @@ def read(reading: Reading, source: Path) -> Read:
     MLPerf's cnn_eval.json (`input`, `output`), or the hub's form (`article`, `highlights`, `id`) as Parquet, CSV or
     JSON lines. Raises ContentError; it names the first bad row.
     """
-    paths = files_of(source, PATTERNS)
-    rows = [row for path in paths for row in rows_of(path)]
-    items = tuple(
-        Item(
-            key=row.key("id", f"{index:05d}"),
-            prompt=_prompt(reading, row),
-            reference=row.text("output", "highlights", empty=False),
-        )
-        for index, row in enumerate(rows)
-    )
-    return Read(items, paths)
+    return read_rows(reading, source, PATTERNS, prompt_of=_prompt, reference_names=("output", "highlights"))
 
 
 def _prompt(reading: Reading, row: Row) -> Prompt:

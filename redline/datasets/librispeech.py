@@ -13,7 +13,7 @@ from redline.datasets.audio_file import form_of
 from redline.datasets.fields import Row, shown
 from redline.datasets.reading import Read, Reading
 from redline.datasets.rows import rows_of
-from redline.datasets.sources import files_of
+from redline.datasets.sources import bytes_of, files_of
 from redline.errors import ContentError
 from redline.model import AudioPrompt, Item
 
@@ -99,15 +99,12 @@ def _item(utterance: Utterance, path: Path) -> Item:
     row = utterance.row
     transcript = row.text("transcript", empty=False)
     try:
-        size = path.stat().st_size
-        if size > AUDIO_BYTES_MAX:
-            raise row.wrong(f"{path.name} is no short utterance", f"at most {AUDIO_BYTES_MAX} bytes", f"{size} bytes")
-        content = path.read_bytes()
+        content = bytes_of(path, AUDIO_BYTES_MAX)
         form = form_of(content)
     except OSError as error:
         raise row.wrong(f"{path.name} cannot be read", "a readable file", str(error)) from error
     except ValueError as error:
-        raise row.wrong(f"{path.name} is no speech", "a whole WAV (PCM) or FLAC file", str(error)) from error
+        raise row.wrong(f"{path.name} is no speech", "a whole, short WAV (PCM) or FLAC file", str(error)) from error
     if form.duration_s > DURATION_S_MAX:
         raise row.wrong(f"{path.name} is too long", f"at most {DURATION_S_MAX:g} s", f"{form.duration_s:.2f} s")
     stated = row.values.get("original_duration")

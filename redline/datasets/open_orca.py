@@ -8,10 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from redline.datasets.fields import Row
-from redline.datasets.reading import Read, Reading, needs_tokenizer, within_bound
-from redline.datasets.rows import rows_of
-from redline.datasets.sources import files_of
-from redline.model import Item, TokenPrompt
+from redline.datasets.reading import Read, Reading, needs_tokenizer, read_rows, within_bound
+from redline.model import TokenPrompt
 
 PATTERNS = ("open_orca_gpt4_tokenized_llama.sampled_24576.parquet", "*.parquet", "*.jsonl")
 LLAMA_FIRST_ANSWER_TOKEN = (29871, "▁")
@@ -24,17 +22,7 @@ def read(reading: Reading, source: Path) -> Read:
     `tok_input` if the file has it, else made of `system_prompt` and `question` with the model's tokenizer; the answer
     is `output`, or `response` as OpenOrca names it. Raises ContentError; it names the first bad row.
     """
-    paths = files_of(source, PATTERNS)
-    rows = [row for path in paths for row in rows_of(path)]
-    items = tuple(
-        Item(
-            key=row.key("id", f"{index:05d}"),
-            prompt=_prompt(reading, row),
-            reference=row.text("output", "response", empty=False),
-        )
-        for index, row in enumerate(rows)
-    )
-    return Read(items, paths)
+    return read_rows(reading, source, PATTERNS, prompt_of=_prompt, reference_names=("output", "response"))
 
 
 def _prompt(reading: Reading, row: Row) -> TokenPrompt:

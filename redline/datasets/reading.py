@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from redline.datasets.fields import Row
+from redline.datasets.rows import rows_of
+from redline.datasets.sources import files_of
 from redline.datasets.templates import Templates
 from redline.datasets.tokenization import PromptTokenizer
 from redline.errors import ContentError
-from redline.model import Dataset, Item, TokenPrompt
+from redline.model import Dataset, Item, Prompt, TokenPrompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,31 @@ class Read:
 
     items: tuple[Item, ...]
     paths: tuple[Path, ...]
+
+
+def read_rows(
+    reading: Reading,
+    source: Path,
+    patterns: Sequence[str],
+    *,
+    prompt_of: Callable[[Reading, Row], Prompt],
+    reference_names: Sequence[str],
+) -> Read:
+    """An item per row of the files: its `id` if it has one, its prompt, and the text under the first of these names.
+
+    Raises ContentError; it names the first bad row.
+    """
+    paths = files_of(source, patterns)
+    rows = [row for path in paths for row in rows_of(path)]
+    items = tuple(
+        Item(
+            key=row.key("id", f"{index:05d}"),
+            prompt=prompt_of(reading, row),
+            reference=row.text(*reference_names, empty=False),
+        )
+        for index, row in enumerate(rows)
+    )
+    return Read(items, paths)
 
 
 def within_bound(row: Row, definition: Dataset, token_ids: Sequence[int]) -> TokenPrompt:

@@ -10,10 +10,10 @@ import json
 from pathlib import Path, PurePosixPath
 
 from redline.datasets.fields import Row
-from redline.datasets.picture_file import data_url
+from redline.datasets.picture_file import PICTURE_BYTES_MAX, data_url
 from redline.datasets.reading import Read, Reading
 from redline.datasets.rows import rows_of
-from redline.datasets.sources import files_of
+from redline.datasets.sources import bytes_of, files_of
 from redline.model import ChatPrompt, Item
 
 PATTERNS = ("data/train-*.parquet+data/test-*.parquet", "train-*.parquet+test-*.parquet", "*.parquet", "*.jsonl")
@@ -72,6 +72,6 @@ def _picture(row: Row, folder: Path) -> tuple[bytes, Path | None]:
         raise row.wrong("the picture's name leads out of its folder", "a name below the file's folder", value)
     path = folder / name
     try:
-        return path.read_bytes(), path
-    except OSError as error:
+        return bytes_of(path, PICTURE_BYTES_MAX), path
+    except (OSError, ValueError) as error:
         raise row.wrong("the picture cannot be read", f"a file {name}", str(error)) from error

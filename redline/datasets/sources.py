@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,17 @@ def sha256_of(path: Path) -> str:
         raise ContentError(
             f"{path}: cannot be read", expected="a readable file", found=str(error), next_step="correct path or rights"
         ) from error
+
+
+def bytes_of(path: Path, bytes_max: int) -> bytes:
+    """A small file, whole. Raises OSError, and ValueError for one that is larger, or that could be read for ever."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("no plain file")
+    if found.st_size > bytes_max:
+        raise ValueError(f"{found.st_size} bytes, more than {bytes_max}")
+    with path.open("rb") as file:
+        return file.read(bytes_max)
 
 
 def files_of(source: Path, patterns: Sequence[str]) -> tuple[Path, ...]:

@@ -14,6 +14,9 @@ from redline.scoring.items import EMPTY_ANSWER, PERCENT, ItemResult, Scorer, cou
 # Source: DATASET_REPEATS of MLPerf's gpt-oss-120b eval_mlperf_accuracy.py (AIME 2025, GPQA Diamond, LiveCodeBench v6).
 REPEATS = {"aime": 8, "gpqa": 5, "code": 3}
 AIME_MAX = 999
+CODE = "code:"
+"""How the references of programs begin."""
+
 NOT_RUN = "the program was not run: running programs is off"
 
 _BOXED_INTEGER = re.compile(r"\\boxed\{\s*+(\d++)\s*+\}")
@@ -101,8 +104,8 @@ def corpus(results: Sequence[ItemResult], output_tokens: Sequence[int]) -> Mappi
     `code_too_much_output`.
 
     In exact_match each answer weighs 1 / REPEATS of its kind, as in MLPerf's final score. Programs that were
-    not run are counted as `not_run` (and unreadable) and are in no percentage; a percentage of nothing is
-    left out, so a set of programs only has none while running is off.
+    not run are counted as `not_run` (and unreadable); a kind of which any was not run is in no percentage, and
+    a percentage of nothing is left out, so a set of programs only has none while running is off.
     Source: eval_mlperf_accuracy.py of MLPerf's gpt-oss-120b, which prints the weighed sum; taken over its
     highest possible value, for none of the six percentages that Red Hat published in v6.0 is a whole number of
     right answers among the 4,395.
@@ -110,8 +113,8 @@ def corpus(results: Sequence[ItemResult], output_tokens: Sequence[int]) -> Mappi
     figures = {**counted(results, output_tokens), "not_run": total(results, "not_run")}
     right_weighed = asked_weighed = 0.0
     for kind, repeats in REPEATS.items():
-        of_kind = [result for result in results if result.parts[kind] and not is_not_run(result)]
-        if of_kind:
+        of_kind = [result for result in results if result.parts[kind]]
+        if of_kind and not any(map(is_not_run, of_kind)):
             right = total(of_kind, "right")
             figures[f"exact_match_{kind}"] = PERCENT * right / len(of_kind)
             right_weighed += right / repeats

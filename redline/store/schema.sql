@@ -209,10 +209,10 @@ SELECT trial_id, repeat, 'itl_s_p99', min(itl_s) FROM ranked_gaps
 WHERE rank_last > least(CAST(floor(CAST(gap_count AS BIGINT) * 0.99e0) AS BIGINT), gap_count - 1)
 GROUP BY trial_id, repeat
 UNION ALL
-SELECT trial_id, repeat, 'item_score', sum(coalesce(score, 0)) / count(*) FROM requests
+SELECT trial_id, repeat, 'item_score', sum(coalesce(score, 0)) / count(*) FILTER (score IS NOT NULL OR outcome <> 'ok') FROM requests
 GROUP BY trial_id, repeat HAVING count(score) > 0
 UNION ALL
-SELECT trial_id, repeat, 'exact_match', sum(coalesce(score, 0)) / count(*) FROM requests
+SELECT trial_id, repeat, 'exact_match', sum(coalesce(score, 0)) / count(*) FILTER (score IS NOT NULL OR outcome <> 'ok') FROM requests
 GROUP BY trial_id, repeat HAVING count(score) > 0 AND coalesce(bool_and(score IN (0, 1)), false);
 
 -- A line per trial: who, what, where, and its readings in columns.

@@ -85,10 +85,35 @@ def wav(duration_s: float = 0.5, rate_per_s: int = 16000) -> bytes:
 
 
 def flac(duration_s: float = 0.5, rate_per_s: int = 16000) -> bytes:
-    """The begin of a FLAC file: its magic, stream information of 34 bytes, and something after it."""
-    packed = rate_per_s << 44 | 0 << 41 | 15 << 36 | round(duration_s * rate_per_s)
+    """A mono FLAC of a constant: stream information, then frames of up to 4096 samples, with their checksums."""
+    samples = round(duration_s * rate_per_s)
+    packed = rate_per_s << 44 | 0 << 41 | 15 << 36 | samples
     info = struct.pack(">HH", 4096, 4096) + bytes(6) + packed.to_bytes(8, "big") + bytes(16)
-    return b"fLaC" + b"\x80\x00\x00\x22" + info + b"\xff\xf8frames"
+    blocks = [min(4096, samples - begin) for begin in range(0, samples, 4096)] or [4096]
+    frames = b"".join(_flac_frame(number, size) for number, size in enumerate(blocks))
+    return b"fLaC" + b"\x80\x00\x00\x22" + info + frames
+
+
+def _flac_frame(number: int, samples: int) -> bytes:
+    header = b"\xff\xf8\x70\x08" + chr(number).encode() + struct.pack(">H", samples - 1)
+    frame = header + bytes([remainder(header, 0x07, 8)]) + b"\x00" + struct.pack(">h", 1234)
+    return frame + struct.pack(">H", remainder(frame, 0x8005, 16))
+
+
+def remainder(content: bytes, polynomial: int, bits: int) -> int:
+    """A cyclic redundancy check, bit by bit, most significant first, from 0."""
+    value = 0
+    for bit in (byte >> shift & 1 for byte in content for shift in range(7, -1, -1)):
+        carry = value >> bits - 1 ^ bit
+        value = (value << 1 ^ carry * polynomial) & (1 << bits) - 1
+    return value
+
+
+def jpeg() -> bytes:
+    """The segments of a JPEG: one with a whole thumbnail in it, a fill byte, and a scan with its end."""
+    thumbnail = b"\xff\xd8\xff\xda\x00\x02\x01\xff\xd9"
+    segment = b"\xff\xe1" + struct.pack(">H", 2 + len(thumbnail)) + thumbnail
+    return b"\xff\xd8" + segment + b"\xff\xff\xda\x00\x02" + b"\x12\xff\x00\x34" + b"\xff\xd9"
 
 
 def png(side: int = 4, grey: int = 128) -> bytes:

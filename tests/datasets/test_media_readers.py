@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from redline.datasets.picture_file import data_url
 from tests.datasets.made_files import (
     definition,
     flac,
+    jpeg,
     json_lines,
     parquet,
     png,
@@ -23,6 +25,11 @@ from tests.datasets.made_files import (
     wav,
 )
 
+LIBSNDFILE_FLAC = (
+    "ZkxhQwAAACIQABAAAAAMAAAMA+gA8AAAAApEEBhSUghFdwW/CajuPBCThAAAKCAAAAByZWZlcmVuY2Ug"
+    "bGliRkxBQyAxLjQuMyAyMDIzMDYyMwAAAAD/+GUIAAnKAAAAz5A="
+)
+PILLOW_WEBP = "UklGRjwAAABXRUJQVlA4IDAAAADQAQCdASoCAAIAAUAmJaACdLoB+AADsAD+9hNf/izkYjs83/4E78Cd+BO/8AAAAAA="
 SPEECH = definition("librispeech", 2)
 SHOPIFY = definition("shopify", 3, prompt="qwen3-vl")
 
@@ -66,6 +73,12 @@ def test_every_missing_audio_file_is_named(tmp_path):
         (flac()[:20], "stream information"),
         (flac(0), "0 samples"),
         (flac()[:42], "without frames"),
+        (flac()[:43], "without frames"),
+        (flac(10)[:-1], "cut short or damaged: the last of its 160000 samples are not there"),
+        (flac(10)[:300], "cut short or damaged"),
+        (flac(10) + b"more", "cut short or damaged"),
+        (flac()[:4] + b"\0" + flac()[5:42] + b"\x81\0\1\0", "without frames"),
+        (flac()[:4] + b"\0" + flac()[5:42] + b"\0\0", "cut short in its metadata"),
         (wav(30.1, 4000), "30.10 s"),
         (flac(31), "31.00 s"),
         (png(), "neither WAV nor FLAC"),
@@ -104,6 +117,25 @@ def test_durations_are_the_files_own():
     """Seconds from the headers of WAV and FLAC, at any rate."""
     assert form_of(wav(1.5, 8000)).duration_s == 1.5
     assert form_of(flac(12.34, 44100)).duration_s == pytest.approx(12.34, abs=1e-4)
+
+
+def test_a_flac_of_another_encoder_is_whole_until_a_byte_is_missing():
+    """Ten samples as libsndfile 1.2.2 writes them, with a block of metadata between."""
+    content = base64.b64decode(LIBSNDFILE_FLAC)
+    assert form_of(content).duration_s == 10 / 16000
+    for end in range(len(content)):
+        with pytest.raises(ValueError, match=r"FLAC|empty"):
+            form_of(content[:end])
+
+
+@pytest.mark.parametrize("samples", [1, 4095, 4096, 4097, 4096 * 130])
+def test_every_length_of_flac_is_seen_whole(samples):
+    """Block by block up to frame numbers of two bytes; without its last frame it is refused."""
+    content = flac(samples / 16000)
+    assert form_of(content).duration_s == samples / 16000
+    last = content.rindex(b"\xff\xf8\x70")
+    with pytest.raises(ValueError, match=f"the last of its {samples} samples|without frames"):
+        form_of(content[:last])
 
 
 # --- pictures -------------------------------------------------------------------------------------------------------
@@ -162,6 +194,42 @@ def test_a_product_that_cannot_be_asked_or_scored_is_refused(tmp_path, changed, 
 
 
 def test_picture_forms_are_told_by_their_bytes():
-    """PNG, JPEG and WebP."""
-    assert data_url(b"\xff\xd8\xff\xe0JFIF").startswith("data:image/jpeg;base64,")
-    assert data_url(b"RIFF\x00\x00\x00\x00WEBPVP8 ").startswith("data:image/webp;base64,")
+    """PNG, JPEG and WebP, with bytes after their end or without."""
+    pictures = {"png": png(), "jpeg": jpeg(), "webp": base64.b64decode(PILLOW_WEBP)}
+    for form, content in pictures.items():
+        for each in (content, content + b"\0\0"):
+            assert data_url(each).startswith(f"data:image/{form};base64,")
+
+
+@pytest.mark.parametrize("content", [png(), jpeg(), base64.b64decode(PILLOW_WEBP)], ids=["png", "jpeg", "webp"])
+def test_a_picture_without_its_end_is_none(content):
+    """Wherever it is cut, in a JPEG also behind the end of its thumbnail."""
+    for end in range(len(content)):
+        with pytest.raises(ValueError, match=r"cut short|neither PNG"):
+            data_url(content[:end])
+    with pytest.raises(ValueError, match="cut short"):
+        data_url(b"RIFF\0\0\0\0WEBPVP8 ")
+
+
+def test_a_picture_that_could_be_read_for_ever_is_refused_unread(tmp_path):
+    """A pipe, a folder, and a file of a terabyte, of which no byte is read."""
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(1 << 40)
+    for name, told in (
+        ("pipe.png", "no plain file"),
+        ("folder.png", "no plain file"),
+        ("huge.png", "more than 50000000"),
+    ):
+        row = {key: value for key, value in product().items() if key != "product_image"} | {"image": name}
+        source = json_lines(tmp_path / "products.jsonl", [row])
+        refused(replace(SHOPIFY, item_count=1), source, "row 1", told)
+
+
+def test_a_recording_of_a_terabyte_is_refused_unread(tmp_path):
+    """By its size, before a byte is read."""
+    folder = speech_folder(tmp_path, {"a.wav": wav(), "b.wav": wav()})
+    with (folder / "b.wav").open("wb") as file:
+        file.truncate(1 << 40)
+    refused(SPEECH, folder, "row 2", "b.wav", "more than 16000000")

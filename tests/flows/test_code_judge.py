@@ -177,11 +177,14 @@ def test_scores_and_figures_with_programs_run():
 
 @without_bwrap
 def test_without_being_asked_nothing_is_run():
-    """Off by default: programs are counted as not run, and exact_match is over the others; no sandbox is looked for."""
+    """Off by default: programs are counted as not run and have no score; exact_match is over the others."""
     kept, figures = scored("final-answer", *records(RIGHT, WRONG, "\\boxed{204}"))
-    assert [record.score for record in kept] == [0, 0, 1]
+    assert [record.score for record in kept] == [None, None, 1]
     assert {record.detail for record in kept[:2]} == {"the program was not run: running programs is off"}
-    assert (figures["not_run"], figures["exact_match"]) == (2, 100)
+    assert (figures["not_run"], figures["exact_match"], figures["exact_match_aime"]) == (2, 100, 100)
+    assert "exact_match_code" not in figures
+    without, _ = scored("final-answer", *records(NO_PROGRAM, "\\boxed{204}"))
+    assert [record.score for record in without] == [None, 1], "not wrong while the others are not judged"
     with pytest.raises(SandboxError):
         scored("final-answer", *records(RIGHT, WRONG, "\\boxed{204}"), run_code=True)
 

@@ -6,6 +6,7 @@ import json
 import math
 import random
 import re
+import shutil
 import statistics
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -14,12 +15,13 @@ import pytest
 
 from checks.prior import fit_prior
 from flows import answer, judge, planning
+from flows.measure import expected_round_s
 from flows.plan import Options, Use, Wanted, make_plan
 from flows.request import GateRequest
 from flows.workspace import CHECKOUT, Workspace
 from redline.cli import main
-from redline.errors import RunnerBusyError
-from redline.model import Arm, Finding, RunnerFingerprint
+from redline.errors import ContentError, RunnerBusyError, UsageError
+from redline.model import Arm, Finding, Placement, RunnerFingerprint
 from redline.runner.lock import runner_lock
 from redline.store.trials import write_trial
 from tests.flows.test_answers import session_of, trial_of
@@ -158,6 +160,44 @@ def test_a_plan_is_refused_as_the_gate_would_be(tmp_path, capsys):
     assert main(["gate", *ARMS, "--scenario", "ofline-short", *arguments]) == 2
     assert main(["gate", *ARMS[:2], "--candidate", "http://127.0.0.1:9", *arguments]) == 2
     assert "offline-short" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("use", list(Use))
+def test_a_placement_of_several_servers_is_refused_in_a_plan_too(tmp_path, use):
+    """Nobody plans for an hour what the command will not do; replicas that somebody started are measured."""
+    for folder in ("scenarios", "recipes", "runners", "datasets", "checks/policies"):
+        shutil.copytree(CHECKOUT / folder, tmp_path / folder)
+    text = (CHECKOUT / "runners" / "cpu.toml").read_text().replace('platform = "cpu"', 'platform = "rocm"')
+    (tmp_path / "runners" / "amd.toml").write_text(f'{text}\naccelerator = "MI300X"\naccelerator_count = 8\n')
+    options = replace(request_of(tmp_path, "llama2-70b-server", use=use).options, runner="amd")
+    workspace = Workspace(tmp_path, tmp_path / "state")
+    with pytest.raises(UsageError, match="placed as 8 servers on MI300X") as caught:
+        make_plan("run", workspace, options, [Wanted(Arm.CANDIDATE, "vllm==0.32.0")], to_start=False)
+    assert "--endpoint URL1,URL2" in caught.value.next_step
+    with pytest.raises(ContentError, match="is not prepared"):
+        make_plan("run", workspace, options, [Wanted(Arm.SINGLE, "http://127.0.0.1:9")], to_start=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate_per_s", "window_s"),
+    [
+        ("llama3.1-8b-server", 0.0, 26736 / 39.5 + 0.6),
+        ("llama3.1-8b-offline", 40.0, 40104 / 40),
+        ("llama3.1-8b-offline", 0.0, 600),
+        ("llama3.1-8b-accuracy", 20.0, 13368 / 20),
+        ("llama3.1-8b-accuracy", 0.0, 6 * 13.368),
+        ("offline-short", 0.0, 4 * 2.5),
+    ],
+)
+def test_expected_times_follow_the_work(name, rate_per_s, window_s):
+    """By the rate of the arrivals, else the placement's, else MLPerf's duration, else the number of requests."""
+    workspace = Workspace(CHECKOUT, CHECKOUT)
+    scenario = workspace.scenario(name)
+    placement = Placement("H100", 1, 1, (), "a log", rate_per_s=rate_per_s)
+    recipe = replace(workspace.recipe(scenario.recipe), placements=(placement,))
+    start_s = expected_round_s(recipe, (), 1, 1)
+    assert expected_round_s(recipe, (scenario,), 1, 1) - start_s == pytest.approx(window_s)
+    assert expected_round_s(recipe, (scenario,), 2, 1) == pytest.approx(2 * (start_s + window_s))
 
 
 # --- the sign-off -----------------------------------------------------------------------------------------------

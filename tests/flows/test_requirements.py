@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 
 from flows.mlperf_page import sections_of
-from flows.plan import Options, Plan, Wanted, make_plan
-from flows.requirements import judged_window, missed, targets_of, unmet
+from flows.plan import Options, Plan, Use, Wanted, make_plan
+from flows.requirements import judged_window, missed, required, targets_decide, targets_of
 from flows.workspace import CHECKOUT, Workspace
 from redline.model import Arm, Outcome, Repeat, Scenario, Trial, TrialStatus
 from tests.checks.mlperf_windows import steady
@@ -20,6 +20,8 @@ GOOD = {"rouge1": 100.0, "rouge2": 100.0, "rougeL": 100.0, "tokens_per_sample": 
 BAD = GOOD | {"rouge2": 41.0}
 WINDOW = steady(24)
 SLOW = steady(24, first_ms=5_000, last_ms=5_020)
+LONG = steady(700, gap_ms=1)
+LONG_SLOW = steady(700, gap_ms=1, first_ms=5_000, last_ms=5_020)
 FAILED = replace(WINDOW, records=(replace(WINDOW.records[0], outcome=Outcome.TIMEOUT), *WINDOW.records[1:]))
 
 
@@ -60,6 +62,11 @@ def timed(*windows: Repeat, arm: Arm = Arm.CANDIDATE, **changes: object) -> Tria
     return make_trial(scenario=SERVER, arm=arm, repeats=repeats, **changes)
 
 
+def unmet(plan: Plan, trials: Sequence[Trial], use: Use = Use.SIGNOFF) -> tuple[str, ...]:
+    """What the build under test does not reach, in words."""
+    return required(plan, trials, use).unmet
+
+
 # --- accuracy targets -------------------------------------------------------------------------------------------
 
 
@@ -88,10 +95,14 @@ def test_a_trial_that_is_evidence_of_nothing_misses_nothing(plan: Plan, status: 
 
 
 def test_what_was_not_scored_is_not_reached(plan: Plan) -> None:
-    """A trial without figures is no pass."""
-    words = unmet(plan, [scored({})])
-    assert len(words) == len(scenario_of(plan, ACCURACY).accuracy.reference)
-    assert all("is not reported" in each for each in words)
+    """A trial without figures is no pass, and says nothing of the build."""
+    target = scenario_of(plan, ACCURACY).accuracy
+    assert target is not None
+    found = required(plan, [scored({})], Use.SIGNOFF)
+    assert found.unmet == ()
+    assert len(found.unknown) == len(target.reference)
+    assert all(each.endswith("cannot be told: it is not reported") for each in found.unknown)
+    assert missed(plan, [scored({})]) == ()
 
 
 def test_one_miss_is_told_once(plan: Plan) -> None:
@@ -102,6 +113,56 @@ def test_one_miss_is_told_once(plan: Plan) -> None:
 def test_a_scenario_without_a_target_has_no_readings(plan: Plan) -> None:
     """Speed is compared with the other build alone."""
     assert targets_of(scenario_of(plan, SERVER), [timed(WINDOW, figures=BAD)]) == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "decides"),
+    [(GOOD, True), (BAD, False), ({}, False), (GOOD | {"rouge2": 98.9}, False), (None, False)],
+    ids=["reached", "missed", "not reported", "barely missed", "no valid trial"],
+)
+def test_in_a_gate_a_target_counts_if_the_baseline_is_known_to_reach_it(
+    plan: Plan, before: Mapping[str, float] | None, decides: bool
+) -> None:
+    """A change cannot be blamed for what was missed before; a release must reach it all the same."""
+    status = TrialStatus.INVALID if before is None else TrialStatus.VALID
+    trials = [scored(before or {}, Arm.BASELINE, status=status), scored(BAD)]
+    assert targets_decide(plan, trials, Use.GATE) is decides
+    assert targets_decide(plan, trials, Use.SIGNOFF)
+    found = required(plan, trials, Use.GATE)
+    assert bool(found.unmet) is decides
+    assert any("rouge2" in each for each in (*found.unmet, *found.told))
+    assert required(plan, trials, Use.SIGNOFF).unmet
+
+
+def test_a_run_alone_must_reach_its_targets(plan: Plan) -> None:
+    """There is no other build to blame; what is not reported is told."""
+    assert required(plan, [scored(BAD, Arm.SINGLE)], Use.GATE).unmet
+    found = required(plan, [scored({}, Arm.SINGLE)], Use.GATE)
+    assert (found.unmet, found.unknown) == ((), ())
+    assert len(found.told) == 3
+
+
+def test_a_figure_that_only_the_baseline_has_is_unknown(plan: Plan) -> None:
+    """Where the target decides, a candidate without the figure passes nothing."""
+    found = required(plan, [scored(GOOD, Arm.BASELINE), scored({})], Use.GATE)
+    assert found.unmet == ()
+    assert len(found.unknown) == 3
+
+
+def test_programs_that_were_not_run_are_named_beside_the_figure(plan: Plan) -> None:
+    """`exact_match` of the other answers is no figure of all of them, whatever it says."""
+    scenario = scenario_of(plan, ACCURACY)
+    assert scenario.accuracy is not None
+    target = replace(scenario.accuracy, reference={"exact_match": 83.13}, share_min_of={}, share_max_of={})
+    whole = replace(plan, groups=(replace(plan.groups[0], scenarios=(replace(scenario, accuracy=target),)),))
+    found = required(whole, [scored({"exact_match": 100.0, "not_run": 3165.0})], Use.SIGNOFF)
+    (words,) = found.unknown
+    assert words == (
+        f"exact_match in {ACCURACY} cannot be told: it is not reported, "
+        "3165 programs among the answers were not run (--run-code)"
+    )
+    assert found.unmet == ()
+    assert required(whole, [scored({"exact_match": 100.0, "not_run": 0.0})], Use.SIGNOFF).unknown == ()
 
 
 # --- MLPerf's rules ---------------------------------------------------------------------------------------------
@@ -122,10 +183,57 @@ def test_a_full_scenario_refuses_what_mlperf_calls_invalid(plan: Plan) -> None:
     words = unmet(whole, [timed(SLOW)])
     assert any("TTFT p99, 5.00 s, limit at most 2.00 s" in each for each in words), words
     assert all(each.startswith(f"{SERVER} is INVALID by MLPerf's rules: ") for each in words)
+    assert not any("early stopping" in each for each in words)
     long_enough = timed(steady(700, gap_ms=1))
     assert unmet(whole, [long_enough]) == ()
     assert unmet(whole, [timed(SLOW, arm=Arm.BASELINE), long_enough]) == ()
     assert unmet(whole, [timed(SLOW, status=TrialStatus.INVALID)]) == ()
+
+
+@pytest.mark.parametrize(("slow", "refused"), [(5, True), (4, True), (3, True), (2, False), (1, False), (0, False)])
+def test_a_limit_is_broken_if_most_trials_break_it(plan: Plan, slow: int, refused: bool) -> None:
+    """Four of five trials over the limit refuse, one of five does not, wherever among them it stands."""
+    windows = [LONG_SLOW] * slow + [LONG] * (5 - slow)
+    for ordered in (windows, windows[::-1]):
+        trials = [timed(window, pair_index=index) for index, window in enumerate(ordered)]
+        found = required(of_full_size(plan), trials, Use.SIGNOFF)
+        assert any("TTFT p99" in each for each in found.unmet) is refused
+        assert found.unknown == ()
+
+
+def test_a_run_that_was_too_small_says_nothing_of_the_build(plan: Plan) -> None:
+    """Too short, too few queries for early stopping, too few at all: unknown, with what helps; never unmet."""
+    short = required(of_full_size(plan, duration_s_min=600.0), [timed(LONG)], Use.SIGNOFF)
+    few = required(of_full_size(plan), [timed(WINDOW)], Use.SIGNOFF)
+    fewer = required(of_full_size(plan, query_count_min=9_999), [timed(LONG)], Use.SIGNOFF)
+    for found, rule in ((short, "minimum duration"), (few, "early stopping, TTFT"), (fewer, "minimum queries")):
+        assert found.unmet == ()
+        assert rule in found.unknown[0]
+        assert all(each.endswith("raise its rate or its request_count") for each in found.unknown)
+
+
+def test_answers_that_are_too_short_are_not_told_to_run_longer(plan: Plan) -> None:
+    """LoadGen logs an error for an answer of one token: the run is INVALID, whatever its size."""
+    found = required(of_full_size(plan), [timed(steady(700, gap_ms=1, tokens=1))], Use.SIGNOFF)
+    (words,) = found.unknown
+    assert "answers of at least two tokens, 700 shorter" in words
+    assert "raise" not in words
+    assert found.unmet == ()
+
+
+@pytest.mark.parametrize("use", list(Use))
+def test_mlperfs_rules_decide_in_a_sign_off_only(plan: Plan, use: Use) -> None:
+    """Of identical builds that both are INVALID a gate says so, and neither refuses nor invalidates."""
+    trials = [timed(each, arm=arm) for each in (LONG_SLOW, WINDOW) for arm in (Arm.BASELINE, Arm.CANDIDATE)]
+    found = required(of_full_size(plan), [trials[0], trials[1]], use)
+    small = required(of_full_size(plan), trials[2:], use)
+    if use is Use.SIGNOFF:
+        assert found.unmet
+        assert small.unknown
+    else:
+        assert (found.unmet, found.unknown, small.unmet, small.unknown) == ((), (), (), ())
+        assert "TTFT p99" in found.told[0]
+        assert "early stopping" in small.told[0]
 
 
 def test_targets_come_before_rules(plan: Plan) -> None:

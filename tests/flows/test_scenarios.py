@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from flows.scenarios import describe
 from flows.workspace import CHECKOUT
 from redline.cli import main
 from redline.errors import ContentError, UsageError
+from redline.load import loadgen
+from redline.mlperf import ROUND_SEEDS
 
 
 def told(state_dir: Path, *names: str) -> str:
@@ -76,6 +79,53 @@ def test_placements_are_shown_with_their_source(tmp_path: Path) -> None:
         "--model RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8 --revision main --max-num-seqs 1024 "
         "--max-num-batched-tokens 4096 --kv-cache-dtype fp8 at 43.64 requests/s"
     )
+
+
+@pytest.fixture
+def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The shipped content as a team's own, with a runner class of eight MI300X and one of an unknown accelerator."""
+    root = tmp_path / "content"
+    for folder in ("scenarios", "recipes", "runners", "datasets", "checks/policies"):
+        shutil.copytree(CHECKOUT / folder, root / folder)
+    monkeypatch.setenv("REDLINE_CONTENT", str(root))
+    for name, accelerator in (("amd", "MI300X"), ("other", "Z9000")):
+        (root / "runners" / f"{name}.toml").write_text(
+            f'description = "d"\nplatform = "rocm"\npolicy = "gpu"\narms_resident_max = 1\n'
+            "foreign_cpu_share_max = 0.05\nretry_count_max = 6\nmemory_bytes_free_min = 1\n"
+            f'accelerator = "{accelerator}"\naccelerator_count = 8\n'
+        )
+    return root
+
+
+def test_a_runner_class_shows_what_would_run_there(team: Path, tmp_path: Path) -> None:
+    """Its placement's rate, as many requests as LoadGen issues at it, and its servers only."""
+    shown = "\n".join(describe(("show", "llama2-70b-server"), tmp_path, "amd"))
+    (rated,) = (line for line in shown.splitlines() if line.startswith("  Server("))
+    assert "rate_per_s=83.5, process='loadgen'" in rated
+    seed = ROUND_SEEDS["v6.0"].schedule
+    count = loadgen.server_query_count(83.5, 600.0, 24576, seed, 24576)
+    assert f"  {count} requests, " in shown
+    places = [line for line in shown.splitlines() if " x TP" in line]
+    assert [line.partition(" (")[0].strip() for line in places] == ["MI300X, server: 8 x TP1"]
+    (started,) = (line for line in shown.splitlines() if line.startswith("    rocm: "))
+    assert "--max-num-seqs 1792" in started
+
+
+def test_without_a_placement_a_runner_class_runs_the_scenario_as_it_is(team: Path, tmp_path: Path) -> None:
+    """No rate is made up, and no other accelerator's servers are shown."""
+    shown = "\n".join(describe(("llama2-70b-server",), tmp_path, "other"))
+    assert "Server(rate_per_s=7.5" in shown
+    assert "  24576 requests, " in shown
+    assert " x TP" not in shown
+
+
+def test_the_command_takes_a_runner_class(team: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown one is refused with the nearest."""
+    state = ["--state-dir", str(tmp_path)]
+    assert main(["scenarios", "llama2-70b-server", "--runner", "amd", *state]) == 0
+    assert "rate_per_s=83.5" in capsys.readouterr().out
+    assert main(["scenarios", "llama2-70b-server", "--runner", "amdd", *state]) == 2
+    assert "'amd'" in capsys.readouterr().err
 
 
 def test_old_scenarios_say_no_more_than_they_are(tmp_path: Path) -> None:

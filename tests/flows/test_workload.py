@@ -149,6 +149,7 @@ def test_the_identity_follows_every_part_of_the_work(workspace: Workspace) -> No
             )
         ),
         work_of(workspace, with_rules(ACCURACY, round="v5.1")),
+        replace(work, scorer="word-errors"),
     ]
     recipes = [
         changed_recipe(model="another"),
@@ -174,6 +175,8 @@ def test_the_identity_does_not_follow_words(workspace: Workspace) -> None:
     placed = changed_recipe(placements=(PLACEMENT,))
     moved = changed_recipe(placements=(replace(PLACEMENT, source="the same log, at its new address"),))
     assert work.identity(placed) == work.identity(moved)
+    rated = changed_recipe(placements=(replace(PLACEMENT, rate_per_s=4.0),))
+    assert work.identity(placed) == work.identity(rated), "a rate that sizes nothing here is no other work"
 
 
 def test_references_are_no_part_of_work_that_is_not_scored(workspace: Workspace) -> None:

@@ -110,12 +110,12 @@ def test_an_answer_to_a_question_with_tests_is_not_run_here():
 
 
 def test_programs_that_failed_are_counted_by_how():
-    """A failure is a wrong answer, not an unreadable one; what was not run is in no percentage."""
-    results = [ran(), *(ran(failure) for failure in Failure), ran(Failure.WRONG), not_run("no sandbox")]
+    """A failure is a wrong answer, not an unreadable one."""
+    results = [ran(), *(ran(failure) for failure in Failure), ran(Failure.WRONG)]
     figures = corpus(results, [1] * len(results))
     assert figures["exact_match_code"] == pytest.approx(100 / 6)
     assert figures["exact_match"] == pytest.approx(100 / 6)
-    assert figures["unreadable"] == figures["not_run"] == 1
+    assert figures["unreadable"] == figures["not_run"] == 0
     assert {name: value for name, value in figures.items() if name.startswith("code_")} == {
         "code_wrong": 2,
         "code_crashed": 1,
@@ -123,3 +123,15 @@ def test_programs_that_failed_are_counted_by_how():
         "code_too_much_output": 1,
     }
     assert not any(name.startswith("code_") for name in corpus([item("B", "gpqa:B"), not_run("off")], (1, 1)))
+
+
+def test_a_kind_of_which_any_was_not_run_has_no_percentage():
+    """Of the programs that were run alone it would be a figure of other questions; the other kinds keep theirs."""
+    results = [ran(), ran(), not_run("no time was left"), item("B", "gpqa:B"), item("C", "gpqa:B")]
+    figures = corpus(results, [1] * len(results))
+    assert "exact_match_code" not in figures
+    assert figures["exact_match_gpqa"] == figures["exact_match"] == 50
+    assert (figures["not_run"], figures["unreadable"]) == (1, 1)
+    alone = corpus(results[:3], [1] * 3)
+    assert not any(name.startswith("exact_match") for name in alone)
+    assert alone["not_run"] == 1
