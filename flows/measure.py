@@ -20,7 +20,7 @@ from flows import stand_ins
 from flows.official import Driver, drive_officially
 from flows.progress import Narrator
 from flows.scored import scored
-from flows.workload import Work
+from flows.workload import Work, work_of
 from flows.workspace import Workspace
 from redline.access import api_key
 from redline.builds.extras import with_extras
@@ -156,7 +156,20 @@ def measuring(
 ) -> Iterator[Callable[[Scenario], list[Trial]]]:
     """Fresh servers of a group of arms, and what measures a scenario on them: one written trial per arm."""
     with _deployed(round_, group, narrator) as benches, load_worker(_client_cpus(benches)) as worker:
-        yield lambda scenario: _measure_scenario(round_, scenario, benches, worker, narrator)
+        yield lambda scenario: _measure_scenario(_prepared(round_, scenario), scenario, benches, worker, narrator)
+
+
+def _prepared(round_: Round, scenario: Scenario) -> Round:
+    """The round with this scenario's work: a rate search makes its scenarios as it goes."""
+    if scenario.name in round_.works:
+        return round_
+    work = work_of(round_.workspace, scenario)
+    identity = work.identity(round_.recipe)
+    return replace(
+        round_,
+        works={**round_.works, scenario.name: work},
+        scenario_hashes={**round_.scenario_hashes, scenario.name: identity},
+    )
 
 
 def _client_cpus(benches: Sequence[_Bench]) -> tuple[int, ...]:

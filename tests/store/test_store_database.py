@@ -108,11 +108,11 @@ def test_readings_are_those_of_the_catalogue(tmp_path: Path) -> None:
     ("scores", "expected"),
     [
         ((1.0, 0.0, 1.0, 1.0), {"item_score": 0.75, "exact_match": 0.75}),
-        ((1.0, None, 1.0, 0.0), {"item_score": 0.5, "exact_match": 0.5}),
-        ((1.0, 0.5, 0.25, None), {"item_score": 0.4375}),
+        ((1.0, None, 1.0, 0.0), {"item_score": 2 / 3, "exact_match": 2 / 3}),
+        ((1.0, 0.5, 0.25, None), {"item_score": 1.75 / 3}),
         ((None, None, None, None), {}),
     ],
-    ids=["right or wrong", "one failed", "partly right", "not scored"],
+    ids=["right or wrong", "one program was not run", "partly right", "not scored"],
 )
 def test_scores_that_are_partly_right_are_no_exact_matches(
     tmp_path: Path, scores: tuple[float | None, ...], expected: dict[str, float]
