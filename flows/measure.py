@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from checks.validity import drop_reason_for, trial_validity
 from flows import stand_ins
+from flows.durations import START_EXPECTED_S, expected_scenario_s
 from flows.official import Driver, drive_officially
 from flows.progress import Narrator
 from flows.scored import scored
@@ -40,7 +41,6 @@ from redline.model import (
     RunnerClass,
     RunnerFingerprint,
     Scenario,
-    Server,
     SystemUnderTest,
     Trial,
     TrialStatus,
@@ -52,7 +52,6 @@ from redline.runner.fingerprint import split_cpus, usable_cpu_ids
 from redline.runner.telemetry import cpu_shares, read_cpu_times
 from redline.store.trials import write_trial
 
-START_EXPECTED_S = 28.0
 T = TypeVar("T")
 
 
@@ -100,29 +99,6 @@ class _Bench:
     figures: Mapping[str, float] = field(default_factory=dict)
     retries_left: int = 0
     api_key: str | None = field(default=None, repr=False)
-
-
-def expected_round_s(recipe: Recipe, recipe_scenarios: Sequence[Scenario], arm_count: int, resident: int) -> float:
-    """Seconds that a round is expected to take: for the progress display and for plans, never for a verdict."""
-    starts = START_EXPECTED_S * (1.25 if resident >= 2 and arm_count == 2 else arm_count)
-    return starts + sum(_expected_scenario_s(recipe, scenario) * arm_count for scenario in recipe_scenarios)
-
-
-def _expected_scenario_s(recipe: Recipe, scenario: Scenario) -> float:
-    """By the rate of the arrivals, else by the rate that the recipe's placement is known to reach, else a guess."""
-    windows = scenario.repeat_count + scenario.discard_count
-    known = [each.rate_per_s for each in recipe.placements if each.rate_per_s]
-    if isinstance(scenario.arrivals, Server):
-        window_s = scenario.request_count / scenario.arrivals.rate_per_s + 0.6
-    elif known:
-        window_s = scenario.request_count / known[0]
-    elif scenario.mlperf is not None and not scenario.mlperf.shortened and not scenario.measures_accuracy:
-        window_s = scenario.mlperf.duration_s_min
-    elif scenario.measures_accuracy:
-        window_s = 6.0 * max(1.0, scenario.request_count / 1000)
-    else:
-        window_s = 2.5 * max(1.0, scenario.request_count / 200)
-    return windows * window_s
 
 
 def turn(arms: Sequence[T], index: int) -> tuple[T, ...]:
@@ -253,7 +229,7 @@ def _measure_scenario(
         bench.repeats = []
         bench.figures = {}
         bench.retries_left = round_.runner_class.retry_count_max
-    expected_s = _expected_scenario_s(round_.recipe, scenario) * len(benches)
+    expected_s = expected_scenario_s(round_.recipe, scenario) * len(benches)
     try:
         with narrator.doing(f"measuring {scenario.name}, round {round_.pair_index + 1}", expected_s):
             for window in range(scenario.discard_count + scenario.repeat_count):

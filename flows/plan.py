@@ -10,7 +10,8 @@ from pathlib import Path
 from checks.policy import Policy
 from flows import code_judge, stand_ins
 from flows.client_fit import require_room
-from flows.measure import ArmSetup, Round, expected_round_s
+from flows.durations import expected_round_s
+from flows.measure import ArmSetup, Round
 from flows.official import Driver, official_settings
 from flows.workload import Work, at_rate, checked_identity, work_of
 from flows.workspace import Workspace

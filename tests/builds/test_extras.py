@@ -17,6 +17,8 @@ from redline.builds.resolve import resolve
 from redline.errors import BuildError, ContentError
 from tests.builds.conftest import MakeWheel
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 _silent = logging.getLogger("redline.builds.test").debug
 

@@ -20,6 +20,8 @@ from redline.errors import BuildError, ContentError
 from redline.model import BuildKind, BuildPin
 from tests.builds.conftest import MakeWheel
 
+pytestmark = pytest.mark.slow
+
 _silent = logging.getLogger("redline.builds.test").debug
 
 _INSTALL_PROGRAM = """

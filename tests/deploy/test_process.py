@@ -28,6 +28,8 @@ from redline.errors import (
 )
 from tests.deploy.conftest import noted_pids, stand_in_recipe, still_there
 
+pytestmark = pytest.mark.slow
+
 
 def eventually_raises(kind: type[Exception], call, *, within_s: float = 15.0):
     """The error that `call` raises once it starts to raise."""

@@ -19,6 +19,8 @@ from redline.deploy.supervisor import guarded
 from redline.errors import DeployError
 from tests.deploy.conftest import FAKES, noted_pids, still_there
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 CALLER_S_MAX = 30.0
 

@@ -15,7 +15,7 @@ import pytest
 
 from checks.prior import fit_prior
 from flows import answer, judge, planning
-from flows.measure import expected_round_s
+from flows.durations import expected_round_s
 from flows.plan import Options, Use, Wanted, make_plan
 from flows.request import GateRequest
 from flows.workspace import CHECKOUT, Workspace

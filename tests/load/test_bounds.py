@@ -23,6 +23,8 @@ from tests.load.hostile_server import GOOD, Script, Talk, answer_stream, good, h
 from tests.load.vllm_streams import HEAD
 from tests.load.windows import driven, plan_of, request, requests
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 
 

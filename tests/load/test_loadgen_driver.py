@@ -26,6 +26,8 @@ from redline.model import Outcome, Request, RequestRecord, TokenPrompt
 from redline.simulator.process import RunningSimulator, simulator
 from redline.simulator.settings import Chance, Failures, Settings, Timing
 
+pytestmark = pytest.mark.slow
+
 TTFT_S, ITL_S = 0.05, 0.005
 OUTPUT_TOKENS = 8
 PACED = Settings(timing=Timing(ttft_s=TTFT_S, itl_s=ITL_S))

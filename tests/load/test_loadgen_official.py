@@ -20,6 +20,8 @@ from redline.load.loadgen_settings import LoadgenSettings, planned_issue
 from redline.mlperf import ROUND_SEEDS
 from tests.load import record_loadgen
 
+pytestmark = pytest.mark.slow
+
 RUN_S_MAX = 60.0
 ROUNDS = ("v5.1", "v6.0", "v6.1")
 SERVER = LoadgenSettings(

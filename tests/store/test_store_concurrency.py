@@ -19,6 +19,8 @@ from redline.store.database import ingest, query
 from redline.store.trials import write_trial
 from tests.store.trial_examples import dump, make_trial
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 
