@@ -13,7 +13,7 @@ from checks.prior import NO_PRIOR
 from checks.simulation import World, simulate_gate
 from checks.simulation_signoff import simulate_signoff, with_margin
 from redline.model import Finding
-from tests.checks.policies import CPU, GPU, SIX
+from tests.checks.policies import CPU, GPU, SIX, STAND_INS
 
 METRIC = "tpot_s_median"
 SEED = 20261121
@@ -107,3 +107,20 @@ def test_a_simulation_needs_noise():
     """Without noise there is nothing to simulate."""
     with pytest.raises(ValueError, match="cv above 0"):
         simulate_signoff(GPU, METRIC, cv=0.0, effect=0.0, history_rounds=0, seed=1, suite_count=1)
+
+
+def stand_ins(effect):
+    """Sign-offs of a stand-in's throughput without history, at the CV that a busy CPU host had, 6 %."""
+    return simulate_signoff(
+        STAND_INS, "output_tokens_per_s", cv=0.06, effect=effect, history_rounds=0, seed=SEED, suite_count=SUITES
+    )
+
+
+def test_five_pairs_of_stand_ins_keep_the_promises():
+    """The coarse policy keeps its errors: an equal build is seldom refused, one at its margin of 30 % seldom passes."""
+    quiet = stand_ins(0.0)
+    assert quiet.pair_counts == (5,)
+    assert quiet.regressed <= 0.02 + 3 * math.sqrt(0.02 * 0.98 / SUITES)
+    assert quiet.passed >= 0.95
+    assert stand_ins(0.30).passed <= 0.025 + 3 * math.sqrt(0.025 * 0.975 / SUITES)
+    assert stand_ins(0.60).regressed >= 0.95
