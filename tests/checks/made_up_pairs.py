@@ -31,7 +31,7 @@ SEED = st.integers(0, 2**32 - 1)
 POLICY = st.sampled_from((CPU, GPU))
 LATENCIES = ("tpot_s_median", "ttft_s_median")
 PRIMARIES = ("output_tokens_per_s", *LATENCIES)  # of both policies
-DESCRIPTIVES = ("requests_per_s", "ttft_s_p99", "tpot_s_p99", "itl_s_p99")  # of both policies
+DESCRIPTIVES = ("e2e_s_p99", "ttft_s_p99", "tpot_s_p99", "itl_s_p99")  # of both policies
 
 
 @dataclass(frozen=True, slots=True)
