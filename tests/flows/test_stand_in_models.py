@@ -44,14 +44,18 @@ def damaged_copy(environment: dict[str, str], name: str, target: Path) -> Path:
     return target
 
 
-def stand_in(environment: dict[str, str], vllm_build: Any, name: str) -> None:
-    """Make the stand-in before the test needs a damaged copy of it; every other test finds it made."""
-    state = Path(environment["REDLINE_STATE"])
-    code = (
-        "from pathlib import Path; from flows import stand_ins; from flows.workspace import CHECKOUT, Workspace; "
-        f"workspace = Workspace(CHECKOUT, Path({str(state)!r})); "
-        f"stand_ins.make(workspace, workspace.recipe({name + '-stand-in'!r}), Path({str(vllm_build.python)!r}))"
-    )
+def make_stand_ins(environment: dict[str, str], vllm_build: Any) -> None:
+    """Make every stand-in, two at a time, before a test needs a damaged copy; whoever comes later finds them made."""
+    code = f"""
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from flows import stand_ins
+from flows.workspace import CHECKOUT, Workspace
+workspace = Workspace(CHECKOUT, Path({environment["REDLINE_STATE"]!r}))
+recipes = [workspace.recipe(name + "-stand-in") for name in {list(FIGURES)!r}]
+with ThreadPoolExecutor(2) as both:
+    list(both.map(lambda recipe: stand_ins.make(workspace, recipe, Path({str(vllm_build.python)!r})), recipes))
+"""
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, timeout=600)
 
 
@@ -60,7 +64,7 @@ def test_an_architecture_answers_is_scored_and_judged(
     name: str, environment: dict[str, str], vllm_build: Any, tmp_path: Path
 ) -> None:
     """The whole build reaches every target; one with damaged weights is regressed, by its answers and its targets."""
-    stand_in(environment, vllm_build, name)
+    make_stand_ins(environment, vllm_build)
     damaged = damaged_copy(environment, name, tmp_path / "damaged")
     code, printed = redline(
         environment,
