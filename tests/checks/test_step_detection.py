@@ -41,6 +41,11 @@ def test_it_is_the_reference_for_what_got_worse(seed, nights, size, first_bad, p
     if rest[night:].mean() <= rest[:night].mean():
         return
     assert found is not None
+    if night == len(values) - 1 and found.first_bad < night:
+        # The one departure: the reference calls a step that lasts "tonight alone", because only tonight is not clipped.
+        before = np.median(rest[: found.first_bad])
+        assert np.median(rest[found.first_bad : -1]) - before > (rest[-1] - before) / 2
+        return
     assert found.first_bad == night
     assert found.size == pytest.approx(step)
     assert found.z == pytest.approx(z, rel=1e-6)
