@@ -73,11 +73,11 @@ def test_the_page_says_what_was_shorter_and_what_deviates(tmp_path):
 
 @pytest.fixture
 def h100(content, monkeypatch):
-    """A runner class of 8 x H100, in content of the test's own."""
+    """A runner class of 8 x H100 PCIe, in content of the test's own."""
     shutil.copytree(CHECKOUT / "datasets", content / "datasets")
     text = (content / "runners" / "cpu-stand-ins.toml").read_text()
     text = re.sub(
-        r"^platform = .*$", 'platform = "cuda"\naccelerator = "H100"\naccelerator_count = 8', text, flags=re.MULTILINE
+        r"^platform = .*$", 'platform = "cuda"\naccelerator = "H100 PCIe"\naccelerator_count = 8', text, flags=re.MULTILINE
     )
     (content / "runners" / "h100.toml").write_text(text)
     monkeypatch.setenv(CONTENT_VARIABLE, str(content))
@@ -101,7 +101,7 @@ def test_a_run_of_full_size_passes_every_check(tmp_path, h100):
         assert failed(folder) == {"performance": set(), "accuracy": set(), "system": set(), "measurements": set()}
         assert "could not be seen" in (folder / "README.md").read_text()  # the data set is not prepared here
     source = (tmp_path / "out" / "closed" / "Acme" / "src" / "llama2-70b-99.9" / "README.md").read_text()
-    assert "- spread: 2 servers of 4 x H100 each" in source
+    assert "- spread: 2 servers of 4 x H100 PCIe each" in source
     assert "--dtype float16" in source
 
 
