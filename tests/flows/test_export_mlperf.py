@@ -76,9 +76,8 @@ def h100(content, monkeypatch):
     """A runner class of 8 x H100 PCIe, in content of the test's own."""
     shutil.copytree(CHECKOUT / "datasets", content / "datasets")
     text = (content / "runners" / "cpu-stand-ins.toml").read_text()
-    text = re.sub(
-        r"^platform = .*$", 'platform = "cuda"\naccelerator = "H100 PCIe"\naccelerator_count = 8', text, flags=re.MULTILINE
-    )
+    board = 'platform = "cuda"\naccelerator = "H100 PCIe"\naccelerator_count = 8'
+    text = re.sub(r"^platform = .*$", board, text, flags=re.MULTILINE)
     (content / "runners" / "h100.toml").write_text(text)
     monkeypatch.setenv(CONTENT_VARIABLE, str(content))
 
