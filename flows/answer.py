@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from checks import accuracy, stored, verdict
 from checks.attribution import explain
+from checks.requirements import required, targets_decide, targets_of
 from checks.validity import CLIENT_RULES
 from flows import code_judge, judge
 from flows.accept import item_scores
@@ -16,7 +17,6 @@ from flows.judge import SpeedState
 from flows.mlperf_page import sections_of
 from flows.plan import Plan, Use
 from flows.request import Judged, Session
-from flows.requirements import required, targets_decide, targets_of
 from redline.datasets import materialise
 from redline.metrics import reading_of
 from redline.model import (
@@ -51,11 +51,11 @@ def answers_are_worse(session: Session) -> bool:
         return False
     use = session.options.use
     worse = any(found.finding is Finding.REGRESSED for found in _accuracy(session.plan, trials, use))
-    return worse or bool(required(session.plan, trials, use).unmet)
+    return worse or bool(required(session.plan.scenarios, trials, release=use is Use.SIGNOFF).unmet)
 
 
 def _accuracy(plan: Plan, trials: Sequence[Trial], use: Use) -> tuple[AccuracyComparison, ...]:
-    decides = targets_decide(plan, trials, use)
+    decides = targets_decide(plan.scenarios, trials, release=use is Use.SIGNOFF)
     return tuple(
         _accuracy_of_arms(plan, each, trials, target_decides=decides)
         for each in plan.scenarios
@@ -68,7 +68,7 @@ def of_pairs(session: Session, state: SpeedState, *, speed_measured: bool) -> Ju
     plan, seen = session.plan, session.seen
     trials = seen.trials
     compared = _accuracy(plan, trials, session.options.use)
-    needs = required(plan, trials, session.options.use)
+    needs = required(plan.scenarios, trials, release=session.options.use is Use.SIGNOFF)
     comparisons = state.suite.comparisons if state.suite is not None else ()
     undecided = speed_measured and not (state.finished and comparisons)
     problems = state.broken
@@ -114,7 +114,7 @@ def against_baselines(session: Session) -> Judged:
             unread = [metric for metric in scenario.metrics if metric not in baseline.readings]
             missing += [f"{scenario.name} (accepted without a reading of {metric})" for metric in unread]
     problems = broken_rules(seen.trials)
-    needs = required(plan, seen.trials, session.options.use)
+    needs = required(plan.scenarios, seen.trials, release=session.options.use is Use.SIGNOFF)
     warnings = (*problems, *_machine_warnings(plan, seen.trials), *needs.told)
     joined = _joined(comparisons, answers, missing, seen.trials, problems, warnings, needs.unmet)
     steps = [_accept_step(session)] if joined.finding is Finding.NO_BASELINE else []

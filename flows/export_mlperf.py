@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
+from checks.requirements import JUDGED
 from flows.exchange import LEFT_OUT, chosen_trials
 from flows.export_mlperf_page import page_of
 from flows.export_mlperf_trials import Measured, Performance, measured_trials, performances
 from flows.export_mlperf_window import logs_of, verdict_of, without_folder
-from flows.requirements import JUDGED
 from flows.workspace import Workspace, content_root
 from redline import content
 from redline.errors import UsageError

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from checks.mlperf_demands import scenario_name
 from checks.mlperf_rules import MlperfResult, has_result
+from checks.requirements import judged_window, targets_of
 from flows import code_judge
 from flows.export_mlperf_window import driven_officially, log_settings
 from flows.plan import groups
-from flows.requirements import judged_window, targets_of
 from flows.workload import checked_identity, work_of
 from flows.workspace import Workspace
 from redline.errors import ContentError, UsageError

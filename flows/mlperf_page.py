@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from checks.published import PublishedResults, Standing, standing
+from checks.requirements import judged_window
 from flows.plan import Plan
-from flows.requirements import judged_window
 from flows.workspace import CHECKOUT
 from redline.content import convert, read_json
 from redline.model import Scenario, Trial

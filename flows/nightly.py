@@ -12,13 +12,13 @@ from checks.gate import Key
 from checks.night_findings import Answered
 from checks.night_series import Series
 from checks.nightly import Suspicion
+from checks.requirements import missed, targets_of
 from flows import answer, judge, steps
 from flows.accept import item_scores
 from flows.measure import ArmSetup
 from flows.pairs import measure_pairs
 from flows.plan import Plan
 from flows.request import Judged, NightlyRequest, Session
-from flows.requirements import missed, targets_of
 from redline.errors import RedlineError, StoreError
 from redline.metrics import CATALOGUE, reading_of
 from redline.model import (
@@ -83,7 +83,9 @@ def nightly_flow(request: NightlyRequest, session: Session) -> Judged:
     settled, comparisons = _confirm(session, suspected, setup, said)
     answers = _answers(session, history, said)
     said.findings += [each.finding for each in settled] + _accuracy_findings(answers)
-    said.findings += [NightFinding("target", each.scenario, "", each.sentence) for each in missed(plan, seen.trials)]
+    said.findings += [
+        NightFinding("target", each.scenario, "", each.sentence) for each in missed(plan.scenarios, seen.trials)
+    ]
     said.changes += [each.change for each in settled if each.change is not None]
     write_night(plan.workspace.nights_dir, night_findings.settled_half(tonight, said.findings, said.changes))
     steps.ingest_trials(plan.workspace, narrator)

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from checks.requirements import judged_window, missed, required, targets_decide, targets_of
 from flows.mlperf_page import sections_of
 from flows.plan import Options, Plan, Use, Wanted, make_plan
-from flows.requirements import judged_window, missed, required, targets_decide, targets_of
 from flows.workspace import CHECKOUT, Workspace
 from redline.model import Arm, Outcome, Repeat, Scenario, Trial, TrialStatus
 from tests.checks.mlperf_windows import steady
@@ -64,7 +64,7 @@ def timed(*windows: Repeat, arm: Arm = Arm.CANDIDATE, **changes: object) -> Tria
 
 def unmet(plan: Plan, trials: Sequence[Trial], use: Use = Use.SIGNOFF) -> tuple[str, ...]:
     """What the build under test does not reach, in words."""
-    return required(plan, trials, use).unmet
+    return required(plan.scenarios, trials, release=use is Use.SIGNOFF).unmet
 
 
 # --- accuracy targets -------------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def test_a_missed_target_is_said_in_words(plan: Plan, arm: Arm) -> None:
     (sentence,) = unmet(plan, [scored(BAD, arm)])
     assert sentence == (f"rouge2 in {ACCURACY} is 41, at least 99 is needed (99 % of the reference 100)")
     assert unmet(plan, [scored(GOOD, arm)]) == ()
-    assert [reading.figure for reading in missed(plan, [scored(BAD, arm)])] == ["rouge2"]
+    assert [reading.figure for reading in missed(plan.scenarios, [scored(BAD, arm)])] == ["rouge2"]
 
 
 def test_the_baseline_has_nothing_to_reach(plan: Plan) -> None:
@@ -98,11 +98,11 @@ def test_what_was_not_scored_is_not_reached(plan: Plan) -> None:
     """A trial without figures is no pass, and says nothing of the build."""
     target = scenario_of(plan, ACCURACY).accuracy
     assert target is not None
-    found = required(plan, [scored({})], Use.SIGNOFF)
+    found = required(plan.scenarios, [scored({})], release=True)
     assert found.unmet == ()
     assert len(found.unknown) == len(target.reference)
     assert all(each.endswith("cannot be told: it is not reported") for each in found.unknown)
-    assert missed(plan, [scored({})]) == ()
+    assert missed(plan.scenarios, [scored({})]) == ()
 
 
 def test_one_miss_is_told_once(plan: Plan) -> None:
@@ -126,25 +126,25 @@ def test_in_a_gate_a_target_counts_if_the_baseline_is_known_to_reach_it(
     """A change cannot be blamed for what was missed before; a release must reach it all the same."""
     status = TrialStatus.INVALID if before is None else TrialStatus.VALID
     trials = [scored(before or {}, Arm.BASELINE, status=status), scored(BAD)]
-    assert targets_decide(plan, trials, Use.GATE) is decides
-    assert targets_decide(plan, trials, Use.SIGNOFF)
-    found = required(plan, trials, Use.GATE)
+    assert targets_decide(plan.scenarios, trials, release=False) is decides
+    assert targets_decide(plan.scenarios, trials, release=True)
+    found = required(plan.scenarios, trials, release=False)
     assert bool(found.unmet) is decides
     assert any("rouge2" in each for each in (*found.unmet, *found.told))
-    assert required(plan, trials, Use.SIGNOFF).unmet
+    assert required(plan.scenarios, trials, release=True).unmet
 
 
 def test_a_run_alone_must_reach_its_targets(plan: Plan) -> None:
     """There is no other build to blame; what is not reported is told."""
-    assert required(plan, [scored(BAD, Arm.SINGLE)], Use.GATE).unmet
-    found = required(plan, [scored({}, Arm.SINGLE)], Use.GATE)
+    assert required(plan.scenarios, [scored(BAD, Arm.SINGLE)], release=False).unmet
+    found = required(plan.scenarios, [scored({}, Arm.SINGLE)], release=False)
     assert (found.unmet, found.unknown) == ((), ())
     assert len(found.told) == 3
 
 
 def test_a_figure_that_only_the_baseline_has_is_unknown(plan: Plan) -> None:
     """Where the target decides, a candidate without the figure passes nothing."""
-    found = required(plan, [scored(GOOD, Arm.BASELINE), scored({})], Use.GATE)
+    found = required(plan.scenarios, [scored(GOOD, Arm.BASELINE), scored({})], release=False)
     assert found.unmet == ()
     assert len(found.unknown) == 3
 
@@ -155,14 +155,14 @@ def test_programs_that_were_not_run_are_named_beside_the_figure(plan: Plan) -> N
     assert scenario.accuracy is not None
     target = replace(scenario.accuracy, reference={"exact_match": 83.13}, share_min_of={}, share_max_of={})
     whole = replace(plan, groups=(replace(plan.groups[0], scenarios=(replace(scenario, accuracy=target),)),))
-    found = required(whole, [scored({"exact_match": 100.0, "not_run": 3165.0})], Use.SIGNOFF)
+    found = required(whole.scenarios, [scored({"exact_match": 100.0, "not_run": 3165.0})], release=True)
     (words,) = found.unknown
     assert words == (
         f"exact_match in {ACCURACY} cannot be told: it is not reported, "
         "3165 programs among the answers were not run (--run-code)"
     )
     assert found.unmet == ()
-    assert required(whole, [scored({"exact_match": 100.0, "not_run": 0.0})], Use.SIGNOFF).unknown == ()
+    assert required(whole.scenarios, [scored({"exact_match": 100.0, "not_run": 0.0})], release=True).unknown == ()
 
 
 # --- MLPerf's rules ---------------------------------------------------------------------------------------------
@@ -196,16 +196,16 @@ def test_a_limit_is_broken_if_most_trials_break_it(plan: Plan, slow: int, refuse
     windows = [LONG_SLOW] * slow + [LONG] * (5 - slow)
     for ordered in (windows, windows[::-1]):
         trials = [timed(window, pair_index=index) for index, window in enumerate(ordered)]
-        found = required(of_full_size(plan), trials, Use.SIGNOFF)
+        found = required(of_full_size(plan).scenarios, trials, release=True)
         assert any("TTFT p99" in each for each in found.unmet) is refused
         assert found.unknown == ()
 
 
 def test_a_run_that_was_too_small_says_nothing_of_the_build(plan: Plan) -> None:
     """Too short, too few queries for early stopping, too few at all: unknown, with what helps; never unmet."""
-    short = required(of_full_size(plan, duration_s_min=600.0), [timed(LONG)], Use.SIGNOFF)
-    few = required(of_full_size(plan), [timed(WINDOW)], Use.SIGNOFF)
-    fewer = required(of_full_size(plan, query_count_min=9_999), [timed(LONG)], Use.SIGNOFF)
+    short = required(of_full_size(plan, duration_s_min=600.0).scenarios, [timed(LONG)], release=True)
+    few = required(of_full_size(plan).scenarios, [timed(WINDOW)], release=True)
+    fewer = required(of_full_size(plan, query_count_min=9_999).scenarios, [timed(LONG)], release=True)
     for found, rule in ((short, "minimum duration"), (few, "early stopping, TTFT"), (fewer, "minimum queries")):
         assert found.unmet == ()
         assert rule in found.unknown[0]
@@ -214,7 +214,7 @@ def test_a_run_that_was_too_small_says_nothing_of_the_build(plan: Plan) -> None:
 
 def test_answers_that_are_too_short_are_not_told_to_run_longer(plan: Plan) -> None:
     """LoadGen logs an error for an answer of one token: the run is INVALID, whatever its size."""
-    found = required(of_full_size(plan), [timed(steady(700, gap_ms=1, tokens=1))], Use.SIGNOFF)
+    found = required(of_full_size(plan).scenarios, [timed(steady(700, gap_ms=1, tokens=1))], release=True)
     (words,) = found.unknown
     assert "answers of at least two tokens, 700 shorter" in words
     assert "raise" not in words
@@ -225,8 +225,8 @@ def test_answers_that_are_too_short_are_not_told_to_run_longer(plan: Plan) -> No
 def test_mlperfs_rules_decide_in_a_sign_off_only(plan: Plan, use: Use) -> None:
     """Of identical builds that both are INVALID a gate says so, and neither refuses nor invalidates."""
     trials = [timed(each, arm=arm) for each in (LONG_SLOW, WINDOW) for arm in (Arm.BASELINE, Arm.CANDIDATE)]
-    found = required(of_full_size(plan), [trials[0], trials[1]], use)
-    small = required(of_full_size(plan), trials[2:], use)
+    found = required(of_full_size(plan).scenarios, [trials[0], trials[1]], release=use is Use.SIGNOFF)
+    small = required(of_full_size(plan).scenarios, trials[2:], release=use is Use.SIGNOFF)
     if use is Use.SIGNOFF:
         assert found.unmet
         assert small.unknown

@@ -1,4 +1,7 @@
-"""What a build has to reach whatever any other build does: its accuracy targets and MLPerf's rules."""
+"""What a build has to reach whatever any other build does: its accuracy targets and MLPerf's rules. Pure.
+
+`release`: a release is judged (a sign-off), not a change.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from dataclasses import dataclass
 
 from checks.accuracy_target import target_readings
 from checks.mlperf_rules import MlperfResult, has_result, mlperf_result
-from flows.plan import Plan, Use
 from redline.model import Arm, Repeat, Scenario, TargetReading, Trial, TrialStatus
 
 JUDGED = (Arm.CANDIDATE, Arm.SINGLE)
@@ -49,20 +51,20 @@ def _of_all_answers(trial: Trial) -> dict[str, float]:
     return {figure: value for figure, value in trial.figures.items() if figure not in left_out}
 
 
-def missed(plan: Plan, trials: Sequence[Trial]) -> tuple[TargetReading, ...]:
+def missed(scenarios: Sequence[Scenario], trials: Sequence[Trial]) -> tuple[TargetReading, ...]:
     """The figures of the build under test that are known and do not reach their target."""
-    return tuple(each for each in _judged(plan, trials) if not each.ok and each.value is not None)
+    return tuple(each for each in _judged(scenarios, trials) if not each.ok and each.value is not None)
 
 
-def targets_decide(plan: Plan, trials: Sequence[Trial], use: Use) -> bool:
+def targets_decide(scenarios: Sequence[Scenario], trials: Sequence[Trial], *, release: bool) -> bool:
     """A release must reach its targets; in a gate, a missed one counts only if the baseline is known to reach all."""
-    readings = [each for scenario in plan.scenarios for each in targets_of(scenario, trials)]
+    readings = [each for scenario in scenarios for each in targets_of(scenario, trials)]
     known = [each.ok for each in readings if each.arm is Arm.BASELINE]
     has_baseline = any(trial.arm is Arm.BASELINE for trial in trials)
-    return use is Use.SIGNOFF or not has_baseline or (bool(known) and all(known))
+    return release or not has_baseline or (bool(known) and all(known))
 
 
-def required(plan: Plan, trials: Sequence[Trial], use: Use) -> Requirements:
+def required(scenarios: Sequence[Scenario], trials: Sequence[Trial], *, release: bool) -> Requirements:
     """What is asked of the build under test, whatever any other build does.
 
     Accuracy targets where they decide (`targets_decide`); in a sign-off also MLPerf's rules of scenarios of full size:
@@ -70,17 +72,17 @@ def required(plan: Plan, trials: Sequence[Trial], use: Use) -> Requirements:
     counts as broken if most trials break it. A figure that is known of the baseline and not of the build is unknown in
     a gate too. What does not decide is told.
     """
-    decides = targets_decide(plan, trials, use)
-    words = [each.sentence for each in missed(plan, trials)]
+    decides = targets_decide(scenarios, trials, release=release)
+    words = [each.sentence for each in missed(scenarios, trials)]
     unknown = [
         f"{each.figure} in {each.scenario} cannot be told: it is not reported"
         + (f", {count:.0f} programs among the answers were not run (--run-code)" if count else "")
-        for each in _judged(plan, trials)
+        for each in _judged(scenarios, trials)
         if each.value is None
         for count in [_not_run(each, trials)]
     ]
-    limits, sizes = _broken_rules(plan, trials)
-    if use is Use.SIGNOFF:
+    limits, sizes = _broken_rules(scenarios, trials)
+    if release:
         return Requirements(_once(words + limits), _once(unknown + sizes))
     if decides and any(trial.arm is Arm.BASELINE for trial in trials):
         return Requirements(_once(words), _once(unknown), _once(limits + sizes))
@@ -110,11 +112,11 @@ def _judged_windows(scenario: Scenario, trials: Sequence[Trial]) -> list[tuple[T
     return found
 
 
-def _broken_rules(plan: Plan, trials: Sequence[Trial]) -> tuple[list[str], list[str]]:
+def _broken_rules(scenarios: Sequence[Scenario], trials: Sequence[Trial]) -> tuple[list[str], list[str]]:
     """(latency limits, other rules) that most trials of full-size scenarios break, in words."""
     limits: list[str] = []
     others: list[str] = []
-    for scenario in plan.scenarios:
+    for scenario in scenarios:
         windows = _judged_windows(scenario, trials)
         if not windows or scenario.mlperf is None or scenario.mlperf.shortened:
             continue
@@ -136,8 +138,8 @@ def _broken_rules(plan: Plan, trials: Sequence[Trial]) -> tuple[list[str], list[
     return limits, others
 
 
-def _judged(plan: Plan, trials: Sequence[Trial]) -> list[TargetReading]:
-    readings = [each for scenario in plan.scenarios for each in targets_of(scenario, trials)]
+def _judged(scenarios: Sequence[Scenario], trials: Sequence[Trial]) -> list[TargetReading]:
+    readings = [each for scenario in scenarios for each in targets_of(scenario, trials)]
     return [each for each in readings if each.arm in JUDGED]
 
 
