@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
-from redline.model import RunnerFingerprint, SystemUnderTest
+from checks.fingerprints import differences_of_arms
+from redline.model import BuildKind, RunnerFingerprint, SystemUnderTest
 
 PACKAGES_NAMED_MAX = 8
 RELEVANT_PACKAGES = (
@@ -67,7 +68,9 @@ def _builds(baseline: SystemUnderTest, candidate: SystemUnderTest) -> list[str]:
         ("kind of build", before.kind.value, after.kind.value),
         ("platform", before.platform, after.platform),
         ("Python version", before.python_version, after.python_version),
-        ("address of the server", before.url, after.url),
+        ("source commit", before.commit[:12], after.commit[:12]),
+        ("address of the server", *(pin.url if pin.kind is BuildKind.ENDPOINT else None for pin in (before, after))),
+        ("image", *(pin.url if pin.kind is BuildKind.IMAGE else None for pin in (before, after))),
     ):
         if left != right:
             found.append(f"the {name} differs: {left or 'none'} against {right or 'none'}")
@@ -147,31 +150,7 @@ def _models(baseline: SystemUnderTest, candidate: SystemUnderTest) -> list[str]:
 
 def _runners(before: Sequence[RunnerFingerprint], after: Sequence[RunnerFingerprint]) -> list[str]:
     """Every fact and note of the machine that differs; nothing if one arm has no trial."""
-    if not before or not after:
-        return []
-    facts = _named_values("fact", [(each.facts for each in arm) for arm in (before, after)])
-    notes = _named_values("note", [(each.notes for each in arm) for arm in (before, after)])
-    return [*facts, *notes]
-
-
-def _named_values(kind: str, arms: Sequence[Iterable[Mapping[str, str]]]) -> list[str]:
-    values: list[dict[str, set[str]]] = []
-    for arm in arms:
-        seen: dict[str, set[str]] = {}
-        for mapping in arm:
-            for name, value in mapping.items():
-                seen.setdefault(name, set()).add(value)
-        values.append(seen)
-    before, after = values
-    return [
-        f"the machine differs in the {kind} {name}: {_either(before.get(name))} against {_either(after.get(name))}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
-    ]
-
-
-def _either(values: set[str] | None) -> str:
-    return " and ".join(sorted(value or "empty" for value in values)) if values else "unknown"
+    return [f"the machine differs in the {each.kind} {each.words}" for each in differences_of_arms(before, after)]
 
 
 # --- packages -------------------------------------------------------------------------------------------------

@@ -6,18 +6,24 @@ The same for both arms, and listed in the report whether kept or broken.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
+from checks.machine_validity import machine_validity
+from checks.replicas import replica_validity
 from redline.metrics import percentile, schedule_lag_s
 from redline.model import (
+    BuildKind,
+    BuildPin,
     Calibration,
     CalibrationRung,
     Outcome,
     RandomTokens,
     Repeat,
+    Replica,
     RunnerClass,
     Scenario,
     Server,
@@ -28,6 +34,7 @@ from redline.units import NS_PER_S
 CACHE_HITS = "vllm:prefix_cache_hits_total"
 CACHE_QUERIES = "vllm:prefix_cache_queries_total"
 PREEMPTIONS = "vllm:num_preemptions_total"
+UNKNOWN_VERSION = "unknown"
 REAL_SERVER = "a real server answers"
 CLIENT_STAMPS, CLIENT_CALIBRATED = "client stamps", "client calibrated"
 CLIENT_RULES = (CLIENT_STAMPS, CLIENT_CALIBRATED)
@@ -43,16 +50,19 @@ def trial_validity(
     scenario: Scenario,
     repeats: Sequence[Repeat],
     *,
-    pin_version: str,
+    pin: BuildPin,
     reported_version: str,
     installed_version: str | None,
     calibration: Calibration | None = None,
+    replicas: Sequence[Replica] = (),
+    runner_class: RunnerClass | None = None,
 ) -> tuple[ValidityReading, ...]:
     """Every rule with its reading and limit, kept or broken; the trial is valid if all are ok.
 
     Read over the repeats that count. `installed_version`: of the distribution in the server's environment;
     None for an endpoint that somebody else started, where this rule and the server's counters may stay unread.
-    `calibration`: of the load client on this machine, if there is one.
+    `calibration`: of the load client on this machine, if there is one. `replicas`: the servers that took turns.
+    `pin`: what should have answered. `runner_class`: whose limits for the machine hold.
     """
     counted = [repeat for repeat in repeats if not repeat.drop_reason]
     readings = [
@@ -65,9 +75,11 @@ def trial_validity(
         readings.append(_on_schedule(scenario, counted))
     readings += [
         _cache(scenario, counted, own=installed_version is not None),
-        _right_build(pin_version, reported_version, installed_version),
+        _right_build(pin, reported_version, installed_version),
         _preemptions(counted),
         _real_server(repeats),
+        *replica_validity(counted, replicas),
+        *(machine_validity(repeats, runner_class) if runner_class is not None else ()),
         _stamps(counted),
         _calibrated(counted, calibration),
     ]
@@ -172,15 +184,22 @@ def _cache(scenario: Scenario, counted: Sequence[Repeat], *, own: bool) -> Valid
     return ValidityReading("prefix cache hits", f"{worst * 100:.2f} %", _at_most(limit), worst <= limit)
 
 
-def _right_build(pin: str, reported: str, installed: str | None) -> ValidityReading:
-    """The build that answered is the pinned one: by what it says and by what is installed."""
-    ok = _same_version(pin, reported) and (installed is None or _same_version(pin, installed))
-    return ValidityReading(
-        "the pinned build answers",
-        f"server says {reported or 'nothing'}, installed {installed or 'unknown (not our environment)'}",
-        pin,
-        ok,
-    )
+def _right_build(pin: BuildPin, reported: str, installed: str | None) -> ValidityReading:
+    """The build that answered is the pinned one: by what it says, by what is installed, by its commit if it says one.
+
+    Of an image whose version nobody states, the deployer has proved the digest; the version is then listed.
+    """
+    said = f"server says {reported or 'nothing'}, installed {installed or 'unknown (not our environment)'}"
+    stated = re.search(r"[+.]g([0-9a-f]{7,40})", reported)
+    right_commit = not pin.commit or stated is None or pin.commit.startswith(stated[1])
+    if pin.kind is BuildKind.IMAGE and pin.version == UNKNOWN_VERSION:
+        limit, ok = "the pinned digest, which was verified", bool(reported)
+    else:
+        versions = [reported, *([installed] if installed is not None else [])]
+        limit, ok = pin.version, all(_same_version(pin.version, each) for each in versions)
+    if pin.commit:
+        limit += f", commit {pin.commit[:12]}"
+    return ValidityReading("the pinned build answers", said, limit, ok and right_commit)
 
 
 def _same_version(pin: str, found: str) -> bool:

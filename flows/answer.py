@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from checks import accuracy, stored, verdict
+from checks.accuracy_target import left_to_target
 from checks.attribution import explain
+from checks.fingerprints import differences_of_arms, why_incomparable
+from checks.replicas import replica_readings
 from checks.requirements import required, targets_decide, targets_of
 from checks.validity import CLIENT_RULES
 from flows import code_judge, judge
@@ -23,10 +26,13 @@ from redline.model import (
     AccuracyComparison,
     Arm,
     Baseline,
+    BuildKind,
     Comparison,
     Finding,
     ItemScores,
     Reading,
+    ReplicaReading,
+    RunnerFingerprint,
     Sample,
     Scenario,
     SystemUnderTest,
@@ -36,11 +42,9 @@ from redline.model import (
     is_closed_loop,
 )
 from reports.data import NextStep, ScenarioSection
+from reports.telemetry import machine_sections
 
 EXAMPLES_MAX = 3
-LEFT_TO_TARGET = (
-    "not shown to be worse; too few items to show the share kept of the baseline, so the accuracy target decides"
-)
 WRONG_BUILD = "the pinned build answers"
 
 
@@ -156,8 +160,21 @@ def sections(plan: Plan, trials: Sequence[Trial]) -> tuple[ScenarioSection, ...]
                 _remarks(scenario, chosen),
                 targets_of(scenario, chosen),
                 sections_of(plan, scenario, chosen),
+                replicas_of(chosen),
+                machine_sections(chosen),
             )
         )
+    return tuple(found)
+
+
+def replicas_of(trials: Sequence[Trial]) -> tuple[tuple[Arm, tuple[ReplicaReading, ...]], ...]:
+    """What each replica did, per arm over all its trials; () for servers that stand alone."""
+    found = []
+    for arm in (Arm.BASELINE, Arm.CANDIDATE, Arm.SINGLE):
+        chosen = [trial for trial in trials if trial.arm is arm and len(trial.replicas) > 1]
+        if chosen:
+            counted = [repeat for trial in chosen for repeat in trial.counted_repeats or trial.repeats]
+            found.append((arm, replica_readings(counted, chosen[-1].replicas)))
     return tuple(found)
 
 
@@ -200,17 +217,9 @@ def _accuracy_of_arms(
 def compared(
     plan: Plan, scenario: Scenario, before: ItemScores, after: ItemScores, *, target_decides: bool = True
 ) -> AccuracyComparison:
-    """The paired comparison. What it cannot tell is left to a target that decides and asks for as much.
-
-    A target that asks for less than the share of the baseline that the policy wants kept cannot stand in for it.
-    """
+    """The paired comparison, and what a target decides where it cannot tell."""
     found = replace(accuracy.compare(before, after, plan.policy.accuracy), metric=scenario.metrics[0])
-    target, share_min = scenario.accuracy, plan.policy.accuracy.share_min
-    if found.finding is not Finding.INCONCLUSIVE or target is None or target.share_min < share_min:
-        return found
-    if not target_decides:
-        return found
-    return replace(found, finding=Finding.NO_WORSE, warnings=(*found.warnings, LEFT_TO_TARGET))
+    return left_to_target(found, scenario.accuracy, plan.policy.accuracy.share_min) if target_decides else found
 
 
 def _examples(
@@ -264,13 +273,12 @@ def _unusable(baseline: Baseline | None, trial: Trial) -> str:
         return "none accepted yet"
     if baseline.scenario_hash != trial.scenario_hash:
         return "accepted for another version of the scenario"
-    facts = trial.fingerprint.facts
-    changed = sorted(name for name in facts if baseline.fingerprint.get(name) != facts[name])
+    changed = why_incomparable(RunnerFingerprint(baseline.fingerprint), trial.fingerprint)
     pin = trial.sut.pin
-    if baseline.build.get("url") != pin.url:
+    if pin.kind is BuildKind.ENDPOINT and baseline.build.get("url") != pin.url:
         return "accepted for a server in another place"
-    if changed or baseline.fingerprint_id != trial.fingerprint.fingerprint_id:
-        return f"accepted on another machine: {', '.join(changed)} differ"
+    if changed:
+        return f"accepted on another machine: {changed}"
     return ""
 
 
@@ -334,13 +342,28 @@ def _evidence(
 
 
 def _machine_warnings(plan: Plan, trials: Sequence[Trial]) -> tuple[str, ...]:
-    """What the reader must know of the machine: repeats that were dropped beyond the planned warm-up."""
+    """What the reader must know of the machine: was it one, and what was dropped beyond the planned warm-up."""
+    found = _other_machines(trials)
     planned = {scenario.name: scenario.discard_count for scenario in plan.scenarios}
     dropped = sum(trial.dropped_count - planned.get(trial.scenario, 0) for trial in trials)
     if dropped <= 0:
-        return ()
+        return found
     windows = "1 window was" if dropped == 1 else f"{dropped} windows were"
-    return (f"{windows} dropped because of other work on this machine, and measured again while retries were left",)
+    said = f"{windows} dropped because of other work on this machine, and measured again while retries were left"
+    return (*found, said)
+
+
+def _other_machines(trials: Sequence[Trial]) -> tuple[str, ...]:
+    """A warning if the arms were not served by the same machines: in a cluster each start may land elsewhere."""
+    before, after = (
+        [trial.fingerprint for trial in trials if trial.arm is arm] for arm in (Arm.BASELINE, Arm.CANDIDATE)
+    )
+    facts = [each.words for each in differences_of_arms(before, after) if each.kind == "fact"]
+    return (
+        (f"the arms were served by different machines, whose differences count as the builds': {', '.join(facts)}",)
+        if facts
+        else ()
+    )
 
 
 def _accept_step(session: Session) -> NextStep:

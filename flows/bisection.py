@@ -27,7 +27,8 @@ from flows.build_list import BuildLine
 from flows.plan import Plan, Wanted
 from flows.request import Answer
 from flows.session import plan_of, session_of
-from redline.builds.build_spec import EndpointSpec, RecordSpec, WheelSpec, parse_spec
+from redline.builds.build_spec import EndpointSpec, NightlySpec, RecordSpec, WheelSpec, parse_spec
+from redline.builds.image_reference import ImageReference
 from redline.deploy.command import server_command
 from redline.errors import ExitCode, UsageError
 from redline.model import Arm
@@ -96,6 +97,13 @@ def _require_deployable(builds: Sequence[BuildLine]) -> None:
                     expected="builds that Redline can deploy afresh for every pair",
                     found=f"build {build.number}: {build.text}",
                     next_step="name the build that runs there",
+                )
+            case NightlySpec() | ImageReference(digest=""):
+                raise UsageError(
+                    "a name that moves cannot be bisected",
+                    expected="builds that are the same for every pair: a version, commit:SHA, an image by digest",
+                    found=f"build {build.number}: {build.text}",
+                    next_step="redline builds pin says what it names now",
                 )
             case WheelSpec(path=path) | RecordSpec(path=path) if not path.is_file():
                 raise UsageError(

@@ -13,14 +13,14 @@ from checks.attribution import difference_statements
 from checks.bisection import Bisection, Costs, Ended, Evidence, Outcome, Pair, PairReading
 from checks.validity import REAL_SERVER
 from flows import steps
+from flows.bench import ArmSetup
 from flows.bisection_work import BisectRequest, Desk, Measured, Unmeasurable, saver, work
 from flows.judge import MACHINE_RULES
-from flows.measure import ArmSetup
 from flows.pairs import INVALID_PAIRS_MAX
 from flows.plan import INSTALL_EXPECTED_S, Wanted
 from flows.request import Session
 from redline.builds.install import InstalledBuild, list_installed
-from redline.errors import BuildError, DeployError, InvalidMeasurementError, PortTakenError, RedlineError
+from redline.errors import BuildError, DeployError, InvalidMeasurementError, NoBuildError, PortTakenError, RedlineError
 from redline.metrics import reading_of
 from redline.model import Arm, SystemUnderTest, Trial
 from redline.store.bisections import BisectionRecord
@@ -87,7 +87,7 @@ class Deployments:
             line = self._request.builds[build]
             arm = Arm.CANDIDATE if build else Arm.BASELINE
             wanted = Wanted(arm, line.spec, line.extra_args)
-            self._suts[build] = steps.resolve(wanted, self._session.plan.workspace, self._session.narrator)
+            self._suts[build] = steps.resolve(wanted, self._session.plan, self._session.narrator)
         return self._suts[build]
 
     def measure(self, pair: Pair, attempt: int, evidence: Evidence) -> Measured | Unmeasurable | None:
@@ -100,6 +100,8 @@ class Deployments:
         for arm, build in ((Arm.BASELINE, pair.baseline), (Arm.CANDIDATE, pair.candidate)):
             try:
                 arms.append(self._setup(arm, build))
+            except NoBuildError as error:
+                return Unmeasurable(build, error)  # nobody made it: nothing failed, so no second try
             except BuildError as error:
                 return None if self._again(pair, error.problem, 1) else Unmeasurable(build, error)
         plan = self._session.plan

@@ -30,7 +30,7 @@ from flows import judge
 from flows.build_list import BuildLine
 from flows.plan import Options, Plan
 from flows.progress import Narrator
-from redline.errors import ContentError, InfrastructureError, RedlineError, UsageError
+from redline.errors import ContentError, InfrastructureError, NoBuildError, RedlineError, UsageError
 from redline.model import Scenario, digest
 from redline.store.bisections import BisectionRecord, PairRecord, read_record, set_aside, write_record
 from redline.units import format_percent
@@ -246,7 +246,8 @@ def _skipped(desk: Desk, record: BisectionRecord, found: Unmeasurable, streak: l
     """The record without that build. Raises its error for an end, InfrastructureError after too many in a row."""
     if found.build in (0, desk.asked.last):
         raise found.error
-    streak.append(found.build)
+    if not isinstance(found.error, NoBuildError):  # that nobody made it says nothing about this machine
+        streak.append(found.build)
     record = replace(record, skipped={**record.skipped, found.build: found.error.problem})
     if len(streak) >= SKIPS_IN_A_ROW_MAX:
         kept = {build: why for build, why in record.skipped.items() if build not in streak}

@@ -22,7 +22,7 @@ def gate_flow(request: GateRequest, session: Session) -> Judged:
     state = judge.start(plan)
     narrator.plan(INSTALL_EXPECTED_S + accuracy_s + pair_s * state.pair_limit)
     wanted = (request.baseline, request.candidate)
-    seen.baseline, seen.candidate = (steps.resolve(each, plan.workspace, narrator) for each in wanted)
+    seen.baseline, seen.candidate = (steps.resolve(each, plan, narrator) for each in wanted)
     arms = (
         steps.arm_setup(Arm.BASELINE, seen.baseline, plan.workspace, narrator),
         steps.arm_setup(Arm.CANDIDATE, seen.candidate, plan.workspace, narrator),

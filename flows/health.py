@@ -16,6 +16,7 @@ from checks.policy import Policy
 from flows import aa_series, session
 from flows.aa_series import Recorded, Series
 from flows.health_tables import EXIT_CODES, section
+from flows.machine import fingerprint_of, is_this_machine
 from flows.plan import Options, Wanted, identity_of, make_plan
 from flows.prefect_api import prefect_api
 from flows.query import table
@@ -23,7 +24,6 @@ from flows.request import Answer, GateRequest
 from flows.workspace import Workspace, content_root
 from redline.errors import ContentError, ExitCode, InfrastructureError, UsageError
 from redline.model import Arm, Scenario
-from redline.runner.fingerprint import read_fingerprint
 from redline.store.database import ingest
 from reports.health import HealthPage, HealthSection, render
 
@@ -171,8 +171,9 @@ def _this_machine(
 ) -> _Judged:
     """The series of this machine and the scenarios as they are today; raises ContentError if no policy fits."""
     hashes = {name: scenario_hash for name, (_, scenario_hash) in scenarios.items()}
-    series = Series(request.runner, read_fingerprint().fingerprint_id, hashes)
-    policy = workspace.policy(workspace.runner_class(request.runner).policy)
+    runner_class = workspace.runner_class(request.runner)
+    series = Series(request.runner, fingerprint_of(runner_class).fingerprint_id, hashes)
+    policy = workspace.policy(runner_class.policy)
     keys = tuple((name, metric) for name, (scenario, _) in scenarios.items() for metric in scenario.metrics)
     problem = _problem(keys, policy)
     if problem:
@@ -262,7 +263,8 @@ def _next_step(found: SuiteHealth, series: Series, policy: Policy, request: Heal
             words += [word for name in series.scenario_hashes for word in ("--scenario", name)]
             if request.state_dir != content_root() / ".redline":
                 words += ["--state-dir", str(request.state_dir)]
-            here = series.fingerprint_id == read_fingerprint().fingerprint_id
+            workspace = Workspace(content_root(), request.state_dir)
+            here = is_this_machine(workspace, series.runner_class, series.fingerprint_id)
             return ("" if here else "on that machine: ") + shlex.join(words)
 
 

@@ -15,7 +15,8 @@ from checks.nightly import Suspicion
 from checks.requirements import missed, targets_of
 from flows import answer, judge, steps
 from flows.accept import item_scores
-from flows.measure import ArmSetup
+from flows.bench import ArmSetup
+from flows.machine import measured_on
 from flows.pairs import measure_pairs
 from flows.plan import Plan
 from flows.request import Judged, NightlyRequest, Session
@@ -130,18 +131,18 @@ def _night(plan: Plan, request: NightlyRequest, sut: SystemUnderTest | None, tri
         if scenario == trial.scenario and plan.policy.of(metric).primary
         if (reading := reading_of(trial, metric)) is not None
     ]
-    wanted = request.wanted
+    wanted, fingerprint = request.wanted, measured_on(plan.fingerprint, trials)
     return Night(
         schema=1,
         run_id=plan.run_id,
         date=request.date,
         runner_class=plan.runner_class.name,
-        series_id=night_series.series_id_of(wanted.extra_args, wanted.models, plan.fingerprint.fingerprint_id),
+        series_id=night_series.series_id_of(wanted.extra_args, wanted.models, fingerprint.fingerprint_id),
         sut_id=sut.sut_id if sut is not None else "",
         sut_label=sut.label if sut is not None else wanted.spec,
         pin_id=sut.pin.pin_id if sut is not None else "",
         trial_ids=tuple(trial.trial_id for trial in trials),
-        notes=dict(plan.fingerprint.notes),
+        notes=dict(fingerprint.notes),
         readings=tuple(readings),
         findings=(),
         changes=(),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from flows import judge, steps
+from flows.bench import ArmSetup
 from flows.judge import SpeedState
-from flows.measure import ArmSetup
 from flows.plan import Group, Plan
 from flows.progress import Narrator
 from redline.model import Trial

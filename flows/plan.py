@@ -9,18 +9,21 @@ from pathlib import Path
 
 from checks.policy import Policy
 from flows import code_judge, stand_ins
+from flows.bench import ArmSetup, Round
 from flows.client_fit import require_room
 from flows.durations import expected_round_s
-from flows.measure import ArmSetup, Round
+from flows.machine import devices_of, fingerprint_of, serves_here
 from flows.official import Driver, official_settings
 from flows.workload import Work, at_rate, checked_identity, work_of
 from flows.workspace import Workspace
 from redline.builds.build_spec import EndpointSpec, parse_spec
+from redline.deploy.routing import router_of
 from redline.errors import ContentError, UsageError
 from redline.metrics import CATALOGUE
 from redline.model import (
     Arm,
     Calibration,
+    Device,
     Recipe,
     RunnerClass,
     RunnerFingerprint,
@@ -130,6 +133,7 @@ class Plan:
     calibration: Calibration | None = None
     driver: Driver = "native"
     run_code: bool = False
+    devices: tuple[Device, ...] = ()
 
     @property
     def scenarios(self) -> tuple[Scenario, ...]:
@@ -156,6 +160,7 @@ class Plan:
             calibration=self.calibration,
             driver=self.driver,
             run_code=self.run_code,
+            devices=self.devices,
             on_trial=on_trial,
         )
 
@@ -169,7 +174,7 @@ def make_plan(
 ) -> Plan:
     """The plan of one command, with all content read and checked.
 
-    `to_start`: False if it will only be looked at, whatever memory, disk and descriptors there are now.
+    `to_start`: False if it will only be looked at, whatever accelerators, memory, disk and descriptors there are now.
     Raises UsageError (ContentError for a content file), SandboxError if programs are to be run and cannot be: nothing
     has been started then.
     """
@@ -177,16 +182,18 @@ def make_plan(
     models = tuple(pair for each in wanted for pair in each.models)
     grouped = groups(workspace, options.scenarios, runner_class, models)
     _check_wanted(wanted)
-    if to_start and not any(isinstance(parse_spec(each.spec), EndpointSpec) for each in wanted):
+    serves = serves_here(runner_class, [each.spec for each in wanted])
+    devices = devices_of(runner_class) if serves and to_start else ()
+    if to_start and serves:
         check_memory(runner_class.memory_bytes_free_min)
-    if not any(isinstance(parse_spec(each.spec), EndpointSpec) for each in wanted):
-        _check_replicas(grouped)
+    for group in grouped:
+        router_of(runner_class, group.scenarios[0].routing)  # refused now rather than after the first installation
     policy = workspace.policy(runner_class.policy)
     _check_policy(grouped, policy)
     for group in grouped:
         for scenario in group.scenarios:
             workspace.baseline(runner_class.name, scenario.name)  # a damaged one is refused before the work
-    fingerprint = read_fingerprint()
+    fingerprint = fingerprint_of(runner_class, serves=serves and to_start)
     works = {each.name: work_of(workspace, each) for group in grouped for each in group.scenarios}
     if to_start:
         for work in works.values():
@@ -211,9 +218,10 @@ def make_plan(
             for each in group.scenarios
         },
         fingerprint=fingerprint,
-        calibration=read_calibration(workspace.calibrations_dir, fingerprint.fingerprint_id),
+        calibration=read_calibration(workspace.calibrations_dir, read_fingerprint().fingerprint_id),
         driver=options.driver,
         run_code=options.run_code,
+        devices=devices,
     )
 
 
@@ -312,7 +320,8 @@ def groups(
             (
                 chosen
                 for recipe, chosen in found
-                if recipe == placed and chosen[0].measures_accuracy == scenario.measures_accuracy
+                if recipe == placed
+                and (chosen[0].measures_accuracy, chosen[0].routing) == (scenario.measures_accuracy, scenario.routing)
             ),
             None,
         )
@@ -331,19 +340,6 @@ def _rated(workspace: Workspace, scenario: Scenario, runner_class: RunnerClass) 
     if placement is None or not placement.rate_per_s or (interactive and placement.arrivals != "interactive"):
         return scenario  # what a placement sustains within the server's limits says nothing about tighter ones
     return at_rate(scenario, placement.rate_per_s)
-
-
-def _check_replicas(grouped: Sequence[Group]) -> None:
-    """Refuse placements of several servers, which this version attaches to but does not start. Raises UsageError."""
-    for group in grouped:
-        for each in group.recipe.placements:
-            if each.replicas > 1:
-                raise UsageError(
-                    f"recipe {group.recipe.name} is placed as {each.replicas} servers on {each.accelerator}",
-                    expected="one server a host, which Redline starts itself",
-                    found=f"{each.replicas} x tensor parallel {each.tensor_parallel} ({each.source})",
-                    next_step="start them and measure them together: redline run --endpoint URL1,URL2,...",
-                )
 
 
 def _check_recipe(recipe: Recipe, runner_class: RunnerClass) -> None:

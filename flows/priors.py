@@ -10,9 +10,11 @@ from checks.effects import metric_named, share_from_log
 from checks.policy import Policy
 from checks.power import detectable_log
 from checks.prior import VariancePrior, fit_prior
+from flows.machine import fingerprint_of
 from flows.plan import identity_of
 from flows.query import WAIT_S, table
 from flows.workspace import Workspace
+from redline.errors import InfrastructureError
 from redline.model import RunnerClass, Scenario
 from redline.runner.fingerprint import read_fingerprint
 from redline.store.history import OwnRounds, PairVariance, own_rounds, pair_variances
@@ -54,7 +56,12 @@ def lines_of_priors(workspace: Workspace) -> Iterator[str]:
         hashes = {
             each.name: identity_of(workspace, each.name, runner_class)[1] for each in scenarios if each.name in measured
         }
-        found = own_rounds(recorded, fingerprint_id, hashes)
+        try:
+            machine_id = fingerprint_of(runner_class).fingerprint_id if recorded else fingerprint_id
+        except InfrastructureError as error:
+            left_out.append(f"{runner_class.name} is left out: {error.problem}")
+            continue
+        found = own_rounds(recorded, machine_id, hashes)
         policy = workspace.policy(runner_class.policy)
         rows += prior_rows(runner_class.name, scenarios, policy, found)
         left_out += left_out_lines(found, f"of {runner_class.name}")

@@ -11,8 +11,9 @@ from prefect import flow
 
 from checks.rate_search import Bracket, Probe, RateEstimate, RateLimits, bracket, estimate, next_rate
 from flows import steps
+from flows.bench import ArmSetup
 from flows.judge import MACHINE_RULES
-from flows.measure import ArmSetup, measuring
+from flows.measure import measuring
 from flows.plan import SearchShape, Wanted
 from flows.progress import Narrator
 from flows.request import Session
@@ -56,7 +57,7 @@ def rate_flow(wanted: Wanted, limits: RateLimits, shape: SearchShape, session: S
     scenario = group.scenarios[0]
     arrivals = scenario.arrivals
     assert isinstance(arrivals, Server)  # the command line has checked
-    sut = steps.resolve(wanted, plan.workspace, narrator)
+    sut = steps.resolve(wanted, plan, narrator)
     build = steps.install(sut.pin, plan.workspace, narrator)
     session.seen.candidate = sut
     searches: list[tuple[Probe, ...]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from flows.plan import groups
@@ -38,7 +39,8 @@ def describe(names: Sequence[str], state_dir: Path, runner: str = "") -> Iterato
         (group,) = groups(workspace, chosen, workspace.runner_class(runner), ())
         recipe, (scenario,) = group.recipe, group.scenarios
     yield f"{scenario.name}: {scenario.description}"
-    yield f"  hash {_identity(workspace, scenario, recipe)}"
+    # Without a runner class: as every class serves it that has no placement of its own.
+    yield f"  hash {_identity(workspace, scenario, recipe if runner else replace(recipe, placements=()))}"
     yield f"  {scenario.arrivals}"
     yield f"  {scenario.workload}"
     windows = f"{scenario.discard_count} + {scenario.repeat_count} windows"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from checks.rate_search import RateLimits
 from flows.answer import sections
+from flows.machine import measured_on
 from flows.plan import PREFECT_EXPECTED_S, Options, Plan, SearchShape, Use, Wanted, make_plan, require_searchable
 from flows.prefect_api import prefect_api
 from flows.progress import narrate
@@ -138,7 +139,7 @@ def _in_session(
         validity=tuple(trial_validity(trial) for trial in judged.trials),
         baseline=judged.baseline,
         candidate=judged.candidate,
-        fingerprint=plan.fingerprint,
+        fingerprint=measured_on(plan.fingerprint, judged.trials[-1:]),
         runner_class=options.runner,
         policy=plan.policy.name,
         repeat_command=options.command,

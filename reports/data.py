@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from redline.model import (
     Arm,
+    ReplicaReading,
     RunnerFingerprint,
     Sample,
     SystemUnderTest,
@@ -20,6 +21,7 @@ from redline.model import (
     require,
 )
 from reports.mlperf import MlperfSection
+from reports.telemetry import MachineSection
 
 
 class ReportKind(enum.StrEnum):
@@ -38,7 +40,8 @@ class ScenarioSection:
     Its rows come from the verdict's comparisons of this scenario. `samples` are the candidate's readings:
     a metric that has a sample but no comparison is shown with the candidate's values alone. `remarks`: what a
     reader of its latencies must know of how they were taken (the client's own error, a closed loop). `targets`: what
-    the answers had to reach, of every trial. `mlperf`: what MLPerf's rules say of a window.
+    the answers had to reach, of every trial. `mlperf`: what MLPerf's rules say of a window. `replicas`: what each of
+    several servers did, per arm.
     """
 
     name: str
@@ -49,6 +52,8 @@ class ScenarioSection:
     remarks: tuple[str, ...] = ()
     targets: tuple[TargetReading, ...] = ()
     mlperf: tuple[MlperfSection, ...] = ()
+    replicas: tuple[tuple[Arm, tuple[ReplicaReading, ...]], ...] = ()
+    machine: tuple[MachineSection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from reports import phrases, tables
 from reports.data import NextStep, ReportData, ReportKind, ScenarioSection, TrialValidity
 from reports.markdown import Safe, code, fence, text
 from reports.mlperf import mlperf_part
+from reports.telemetry import machine_part
 
 __all__ = ["COMMENT_CHARS_MAX", "LIMIT_MIN", "SUMMARY_BYTES_MAX", "ReportData", "ReportKind", "render"]
 
@@ -28,6 +29,7 @@ LIMIT_MIN = 10_000
 # What is left out first, and what the reader is told it was called.
 _CUT_ORDER = (
     ("validity", "the validity readings"),
+    ("machine", "the machine's clocks, power and energy"),
     ("statistics", "the statistics"),
     ("environment", "environment and pins"),
     ("mlperf", "MLPerf's rules"),
@@ -98,7 +100,12 @@ def _environment() -> Environment:
         "fence": fence,
         "trial_line": _trial_line,
     }
-    environment.globals |= {"tables": tables, "duration": format_duration, "mlperf_part": mlperf_part}
+    environment.globals |= {
+        "tables": tables,
+        "duration": format_duration,
+        "mlperf_part": mlperf_part,
+        "machine_part": machine_part,
+    }
     return environment
 
 

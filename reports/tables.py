@@ -7,7 +7,8 @@ import re
 import statistics
 from collections.abc import Sequence
 
-from redline.model import AccuracyComparison, Arm, Comparison, Sample, SystemUnderTest, TargetReading
+from redline.model import AccuracyComparison, Arm, Comparison, ReplicaReading, Sample, SystemUnderTest, TargetReading
+from redline.units import format_value
 from reports import phrases
 from reports.data import DroppedRepeats, ReportData, ScenarioSection, TrialValidity
 from reports.markdown import Safe, code, table, text
@@ -44,6 +45,43 @@ def comparison_table(comparisons: Sequence[Comparison], notes: Sequence[str]) ->
         for found in primaries_first(comparisons)
     ]
     return table(head, rows, right=(1, 2, 4, 5))
+
+
+def of_arm(arm: Arm) -> Safe:
+    """` of the baseline`; empty where there is one arm."""
+    return Safe("" if arm is Arm.SINGLE else f" of the {arm.value}")
+
+
+def replica_table(readings: Sequence[ReplicaReading]) -> Safe:
+    """One row per replica: what it got, answered and produced, and how long that took."""
+    head = (
+        "replica",
+        "accelerators",
+        "start",
+        "requests",
+        "answered",
+        "output tokens",
+        "TTFT p50 / p99",
+        "E2E p50 / p99",
+    )
+    rows = [
+        (
+            text(each.replica.name),
+            text(", ".join(each.replica.device_uuids) or "none"),
+            format_value(each.replica.start_s, "s"),
+            str(each.sent_count),
+            str(each.ok_count),
+            str(each.output_tokens),
+            _two_times(each.ttft_s_p50, each.ttft_s_p99),
+            _two_times(each.e2e_s_p50, each.e2e_s_p99),
+        )
+        for each in readings
+    ]
+    return table(head, rows, right=(2, 3, 4, 5, 6, 7))
+
+
+def _two_times(first_s: float | None, second_s: float | None) -> str:
+    return " / ".join("none" if value is None else format_value(value, "s") for value in (first_s, second_s))
 
 
 def sample_table(samples: Sequence[Sample]) -> Safe:
@@ -195,7 +233,9 @@ def _pin_cells(sut: SystemUnderTest) -> dict[str, Safe]:
         "wheel SHA-256": code(pin.wheel_sha256) if pin.wheel_sha256 else Safe("none"),
         "lock SHA-256": code(hashlib.sha256(pin.lock.encode()).hexdigest()) if pin.lock else Safe("none"),
         "packages in the lock": Safe(packages),
+        "source commit": code(pin.commit) if pin.commit else Safe("unknown"),
         "address": code(pin.url) if pin.url else Safe("-"),
+        "router": text(sut.router.image) if sut.router is not None else Safe("none"),
         "added server arguments": code(" ".join(sut.extra_args)) if sut.extra_args else Safe("none"),
         "replaced models": text(", ".join(f"{name}={model}" for name, model in sut.models) or "none"),
         "system under test": code(sut.sut_id),

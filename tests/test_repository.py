@@ -33,7 +33,18 @@ MAY_PRINT = {
     **dict.fromkeys(
         (
             f"redline/cli/{name}.py"
-            for name in ("__init__", "datasets", "instrument", "measuring", "method", "nights", "options", "reading")
+            for name in (
+                "__init__",
+                "building",
+                "datasets",
+                "deploying",
+                "instrument",
+                "measuring",
+                "method",
+                "nights",
+                "options",
+                "reading",
+            )
         ),
         "the command line is what prints",
     ),

@@ -9,9 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from redline.builds.build_spec import variant_of
+from redline.builds.in_use import mark_in_use
 from redline.builds.lock_text import check_lock, local_wheel_name, normalised
 from redline.builds.locked_environment import COMPLETE, LockedEnvironment, ensure, installed_versions
 from redline.builds.pin_record import read_pin, write_pin
+from redline.builds.remote_wheel import fetch_again, packages_beside
 from redline.builds.uv_process import UvSetup, set_up
 from redline.builds.wheel_file import kept_path, sha256_of
 from redline.errors import BuildError, ContentError
@@ -38,7 +41,7 @@ def install(pin: BuildPin, *, state_dir: Path, on_line: Callable[[str], None]) -
     """The build in `state_dir`/builds/<pin_id>/venv, installed once and verified every time.
 
     How two processes at once and an install that was killed are dealt with: `locked_environment.ensure`.
-    `on_line` gets uv's lines.
+    `on_line` gets uv's lines. The build stays in use, so that nobody removes it, until this process ends.
 
     Bytecode is compiled here and not by the first start, so that the first deployment is like all others and no
     module compiles inside a measured window. That is the reason, not speed: on a shared host with 2 cores
@@ -56,12 +59,15 @@ def install(pin: BuildPin, *, state_dir: Path, on_line: Callable[[str], None]) -
 
     def begin() -> UvSetup:
         _check_space(home, BYTES_FREE_MIN)
-        wheel = _local_wheel(pin, state_dir)
-        return set_up() if wheel is None else set_up().joined("UV_FIND_LINKS", str(wheel.parent), ",")
+        setup, wheel = set_up(), _wheel(pin, state_dir, on_line)
+        if beside := packages_beside(pin.url or "", variant_of(pin.version)):
+            setup = setup.joined("UV_EXTRA_INDEX_URL", beside, " ")
+        return setup if wheel is None else setup.joined("UV_FIND_LINKS", str(wheel.parent), ",")
 
     def keep_pin() -> None:
         write_pin(home / "pin.json", pin)
 
+    mark_in_use(home, pin.label, on_line)
     found = ensure(environment, on_line=on_line, begin=begin, finish=keep_pin)
     return InstalledBuild(found.python, pin, found.versions[pin.distribution], found.seconds, found.cached)
 
@@ -100,6 +106,13 @@ def metadata_version(python: Path, distribution: str) -> str:
 
 
 def _check_installable(pin: BuildPin) -> None:
+    if pin.kind is BuildKind.IMAGE:
+        raise BuildError(
+            "an image is not installed: a container is started from it",
+            expected="a pin of a wheel",
+            found=f"the image {pin.url}",
+            next_step="measure it with docker or podman on this machine, or in a cluster",
+        )
     if not pin.reinstallable:
         raise BuildError(
             "an endpoint cannot be installed: somebody else started it",
@@ -138,14 +151,16 @@ def _check_space(home: Path, bytes_free_min: int) -> None:
         )
 
 
-def _local_wheel(pin: BuildPin, state_dir: Path) -> Path | None:
-    """The local wheel that the pin names, its digest verified; None if the pin needs none."""
+def _wheel(pin: BuildPin, state_dir: Path, on_line: Callable[[str], None]) -> Path | None:
+    """The wheel that the pin names and no package index serves, its digest verified; None if the pin needs none."""
     name = local_wheel_name(pin.lock)
-    if pin.kind is not BuildKind.LOCAL_WHEEL or name is None:
+    if pin.kind is BuildKind.INDEX_WHEEL or name is None:
         return None
     kept = kept_path(state_dir, str(pin.wheel_sha256), name)
-    given = Path(pin.spec).expanduser()
-    wheel = next((path for path in (kept, given) if path.is_file() and path.name == name), None)
+    given = [Path(pin.spec).expanduser()] if pin.kind is BuildKind.LOCAL_WHEEL else []
+    wheel = next((path for path in (kept, *given) if path.is_file() and path.name == name), None)
+    if wheel is None and pin.kind is BuildKind.REMOTE_WHEEL:
+        wheel = fetch_again(pin, name, state_dir, on_line)
     if wheel is None:
         raise BuildError(
             f"the wheel of {pin.label} is not on this machine",

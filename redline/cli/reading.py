@@ -1,16 +1,15 @@
-"""`redline baseline`, `builds`, `scenarios` and `db`: what is accepted, pinned, planned and stored."""
+"""`redline baseline`, `scenarios` and `db`: what is accepted, planned and stored."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from redline.cli.options import DEFAULT_RUNNER, Commands, add_state, state_dir_of, who
 from redline.errors import ExitCode
 
 
 def add_commands(commands: Commands) -> None:
-    """Add baseline, builds, scenarios and db."""
+    """Add baseline, scenarios and db."""
     _add_baseline(commands)
     _add_reading_commands(commands)
 
@@ -30,18 +29,6 @@ def _add_baseline(commands: Commands) -> None:
 
 
 def _add_reading_commands(commands: Commands) -> None:
-    builds = commands.add_parser("builds", help="pin and install vLLM builds")
-    build_actions = builds.add_subparsers(dest="builds_command", required=True, metavar="ACTION")
-    pin = build_actions.add_parser("pin", help="resolve a build and print (or write) its pin")
-    pin.add_argument("build", metavar="BUILD")
-    pin.add_argument("--output", type=Path, metavar="FILE", help="write the pin's record here")
-    add_state(pin)
-    pin.set_defaults(action=_builds_pin)
-    install = build_actions.add_parser("install", help="install a build from its spec or its recorded pin")
-    install.add_argument("build", metavar="BUILD")
-    add_state(install)
-    install.set_defaults(action=_builds_install)
-
     scenarios = commands.add_parser("scenarios", help="list the scenarios, or show what one would run")
     scenarios.add_argument("name", nargs="*", metavar="NAME", help="one scenario, in full ('show NAME' does the same)")
     scenarios.add_argument(
@@ -73,30 +60,6 @@ def _baseline_show(arguments: argparse.Namespace) -> int:
 
     for line in accept.show(arguments.runner):
         print(line)
-    return ExitCode.NO_WORSE
-
-
-def _builds_pin(arguments: argparse.Namespace) -> int:
-    from redline.builds.resolve import resolve, write_pin
-
-    pin = resolve(arguments.build, state_dir=state_dir_of(arguments))
-    packages = sum("==" in line for line in pin.lock.splitlines())
-    print(f"{pin.label}\n  pin {pin.pin_id}\n  platform {pin.platform}, Python {pin.python_version}")
-    print(f"  wheel sha256 {pin.wheel_sha256}\n  lock: {packages} packages with hashes")
-    if arguments.output:
-        write_pin(arguments.output, pin)
-        print(f"wrote {arguments.output}")
-    return ExitCode.NO_WORSE
-
-
-def _builds_install(arguments: argparse.Namespace) -> int:
-    from redline.builds.install import install
-    from redline.builds.resolve import resolve
-
-    state_dir = state_dir_of(arguments)
-    build = install(resolve(arguments.build, state_dir=state_dir), state_dir=state_dir, on_line=lambda _: None)
-    how = "already there" if build.cached else f"installed in {build.seconds:.0f} s"
-    print(f"{build.pin.label}: {how}\n  interpreter {build.python}")
     return ExitCode.NO_WORSE
 
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from redline.deploy.placing import ALL_VISIBLE_VARIABLES
 from redline.errors import UsageError
 from redline.model import Recipe
 
@@ -85,15 +86,14 @@ def cache_dir_of(state_dir: Path, python: Path, distribution: str, installed_ver
     return state_dir.absolute() / "cache" / f"{distribution}-{installed_version}-{build}"
 
 
-def server_environment(
-    *, python: Path, recipe: Recipe, platform: str, model: str, cache_dir: Path, caller: Mapping[str, str]
-) -> dict[str, str]:
-    """The whole environment of the server: passed variables of `caller`, our settings, then the recipe's."""
-    local = is_directory(model)
-    passed = PASSED_VARIABLES if local else PASSED_VARIABLES + PASSED_VARIABLES_HUB
-    environment = {name: caller[name] for name in passed if name in caller}
-    environment |= {
-        "PATH": _path(python, caller),
+def image_cache_dir(state_dir: Path, reference: str) -> Path:
+    """The same for an image, `repository@sha256:...`: one directory per digest, wherever it was pulled from."""
+    return state_dir.absolute() / "cache" / f"image-{reference.rpartition('@sha256:')[2][:16]}"
+
+
+def own_settings(cache_dir: Path) -> dict[str, str]:
+    """The variables that Redline sets for every server of this machine, as a process or in a container."""
+    return {
         "VLLM_CACHE_ROOT": str(cache_dir / "vllm-cache"),
         "VLLM_CONFIG_ROOT": str(cache_dir / "vllm-config"),
         "TORCHINDUCTOR_CACHE_DIR": str(cache_dir / "inductor"),
@@ -106,9 +106,22 @@ def server_environment(
         "PYTHONUNBUFFERED": "1",  # the last words of a killed server are in its log
         "NO_COLOR": "1",
     }
+
+
+def server_environment(
+    *, python: Path, recipe: Recipe, platform: str, model: str, cache_dir: Path, caller: Mapping[str, str]
+) -> dict[str, str]:
+    """The whole environment of the server: passed variables of `caller`, our settings, then the recipe's."""
+    local = is_directory(model)
+    passed: tuple[str, ...] = PASSED_VARIABLES if local else PASSED_VARIABLES + PASSED_VARIABLES_HUB
+    own = recipe.environment.get(platform, {})
+    if own.keys() & set(ALL_VISIBLE_VARIABLES):  # one choice of accelerators, by one variable
+        passed = tuple(name for name in passed if name not in ALL_VISIBLE_VARIABLES)
+    environment = {name: caller[name] for name in passed if name in caller}
+    environment |= {"PATH": _path(python, caller)} | own_settings(cache_dir)
     if local:
         environment["HF_HUB_OFFLINE"] = "1"
-    return environment | dict(recipe.environment.get(platform, {}))
+    return environment | dict(own)
 
 
 def _path(python: Path, caller: Mapping[str, str]) -> str:

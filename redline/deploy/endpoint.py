@@ -9,18 +9,24 @@ from __future__ import annotations
 import io
 import time
 import wave
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import httpx
 
 from redline.access import API_KEY_VARIABLE, headers, redacted, trust
-from redline.deploy.diagnosis import clean_line
+from redline.deploy.endpoint_answer import ANSWER_S_MAX, Answer, ask, key_of, value_of
+from redline.deploy.endpoint_command import is_loopback
+from redline.deploy.endpoint_evidence import (
+    Evidence,
+    facts_of,
+    gather,
+    notes_of,
+    process_start,
+    require_alike,
+    require_same_processes,
+)
 from redline.errors import DeployError, UsageError
-from redline.model import Endpoint
-
-ANSWER_S_MAX = 10.0
-"""How long /health, /version and /v1/models may take."""
+from redline.model import Endpoint, Replica
 
 COMPLETION_S_MAX = 120.0
 """How long the first completion of an attached server may take: it may still compile kernels."""
@@ -29,15 +35,7 @@ PROBE_TOKEN_IDS = (3,)
 """The prompt of the probe: one token that every vocabulary has, so that no tokenizer is needed."""
 
 PROBE_SAMPLES_PER_S = 16_000
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One HTTP answer: its status, its content where that is a JSON object, and its words, bounded and clean."""
-
-    status: int
-    content: dict[str, Any]
-    text: str
+MODELS_SHOWN_MAX = 20
 
 
 def open_client(base_url: str, api_key: str | None = None) -> httpx.Client:
@@ -47,46 +45,33 @@ def open_client(base_url: str, api_key: str | None = None) -> httpx.Client:
     )
 
 
-def _answer_of(response: httpx.Response) -> Answer:
-    try:
-        content = response.json()
-    except ValueError:
-        content = {}
-    content = content if isinstance(content, dict) else {}
-    error = content.get("error")  # OpenAI's form: {"error": {"message": ...}}
-    message = error.get("message") if isinstance(error, dict) else None
-    text = message if isinstance(message, str) else response.text
-    text = redacted(text, response.request.headers.get("authorization", "").removeprefix("Bearer "))
-    return Answer(response.status_code, content, clean_line(" ".join(text[:2000].split())))
-
-
 def is_healthy(client: httpx.Client, timeout_s: float = ANSWER_S_MAX) -> bool:
     """True if GET /health answers 200."""
     try:
-        return client.get("/health", timeout=timeout_s).status_code == httpx.codes.OK
+        return ask(client, "/health", timeout_s=timeout_s).is_ok
     except httpx.HTTPError:
         return False
 
 
 def ask_version(client: httpx.Client) -> str:
     """What GET /version says. Raises httpx.HTTPError if unreachable, DeployError if this is not vLLM."""
-    answer = _answer_of(client.get("/version"))
-    version = answer.content.get("version")
-    if answer.status != httpx.codes.OK or not isinstance(version, str):
+    answer = ask(client, "/version")
+    said = answer.content.get("version")
+    version = value_of(said) if isinstance(said, str) else ""
+    if not answer.is_ok or not version:
         raise DeployError(
             f"{client.base_url} is no vLLM server",
             expected='GET /version answers {"version": ...}',
             found=f"{answer.status} {answer.text}".rstrip(),
             next_step="check the address; a gateway in front of vLLM must pass /version through",
         )
-    return clean_line(version)
+    return version
 
 
-def ask_models(client: httpx.Client) -> tuple[str, ...]:
-    """The names that GET /v1/models lists. Raises httpx.HTTPError if unreachable."""
-    listed = _answer_of(client.get("/v1/models")).content.get("data")
+def _model_names(answer: Answer) -> tuple[str, ...]:
+    listed = answer.content.get("data")
     models = listed if isinstance(listed, list) else []
-    return tuple(clean_line(str(model["id"])) for model in models if isinstance(model, dict) and "id" in model)
+    return tuple(name for model in models if isinstance(model, dict) and (name := value_of(model.get("id"))))
 
 
 def ask_completion(client: httpx.Client, model: str, timeout_s: float) -> Answer:
@@ -98,7 +83,7 @@ def ask_completion(client: httpx.Client, model: str, timeout_s: float) -> Answer
         "temperature": 0,
         "ignore_eos": True,
     }
-    return _answer_of(client.post("/v1/completions", json=body, timeout=timeout_s))
+    return ask(client, "/v1/completions", method="POST", timeout_s=timeout_s, json=body)
 
 
 def ask_transcription(client: httpx.Client, model: str, timeout_s: float) -> Answer:
@@ -111,7 +96,7 @@ def ask_transcription(client: httpx.Client, model: str, timeout_s: float) -> Ans
         recording.writeframes(bytes(PROBE_SAMPLES_PER_S))
     form = {"model": model, "language": "en", "response_format": "json", "max_completion_tokens": "2"}
     files = {"file": ("silence.wav", sound.getvalue(), "audio/wav")}
-    return _answer_of(client.post("/v1/audio/transcriptions", data=form, files=files, timeout=timeout_s))
+    return ask(client, "/v1/audio/transcriptions", method="POST", timeout_s=timeout_s, data=form, files=files)
 
 
 def ask_first(client: httpx.Client, model: str, serves: str, timeout_s: float) -> Answer:
@@ -124,7 +109,7 @@ def ask_first(client: httpx.Client, model: str, serves: str, timeout_s: float) -
 def is_answered(answer: Answer, serves: str) -> bool:
     """True if the model did what it serves: generated tokens, or a transcription (its text may be empty)."""
     if serves == "transcriptions":
-        return answer.status == httpx.codes.OK and isinstance(answer.content.get("text"), str)
+        return answer.is_ok and isinstance(answer.content.get("text"), str)
     return generated_tokens(answer) > 0
 
 
@@ -132,7 +117,7 @@ def generated_tokens(answer: Answer) -> int:
     """How many tokens a completion says it generated; 0 for anything but a completion."""
     usage = answer.content.get("usage")
     count = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    return count if answer.status == httpx.codes.OK and isinstance(count, int) else 0
+    return count if answer.is_ok and isinstance(count, int) else 0
 
 
 def attach(
@@ -143,22 +128,77 @@ def attach(
     api_key: str | None = None,
     completion_s_max: float = COMPLETION_S_MAX,
 ) -> Endpoint:
-    """The endpoint at `url` after it named its version and model and answered a request; it is never stopped.
+    """`attach_all` for one address."""
+    return attach_all(
+        (url,),
+        served_model_name=served_model_name,
+        serves=serves,
+        api_key=api_key,
+        completion_s_max=completion_s_max,
+    )
 
-    `serves`: the kind of request, as a recipe says it.
 
-    `start_s` is 0 and `installed_version` None: what somebody else started says nothing about either. `api_key`
-    is sent to it and kept nowhere.
+def attach_all(
+    urls: Sequence[str],
+    *,
+    served_model_name: str,
+    serves: str = "completions",
+    api_key: str | None = None,
+    completion_s_max: float = COMPLETION_S_MAX,
+) -> Endpoint:
+    """The endpoint behind one or more addresses, each of which named its version and model and answered a request.
 
-    Raises: UsageError if `url` is no HTTP address; DeployError if nobody answers there, it is not vLLM, it does
-    not serve the model, or it answers no completion within `completion_s_max` seconds.
+    Nothing is ever stopped. `serves`: the kind of request, as a recipe says it. `api_key` is sent to the servers and
+    kept nowhere. `facts` and `notes` hold what the servers state and what this machine shows of them, and the word
+    unknown; `replicas` are named by their addresses. `start_s` is 0 and `installed_version` None: what somebody else
+    started says nothing about either.
+
+    Raises: UsageError if an address is no HTTP address, holds a password, or is given twice; DeployError if nobody
+    answers there, it is not vLLM, it does not serve the model, it answers no request within `completion_s_max`
+    seconds, or the servers are not alike.
     """
-    base_url = normal_url(url)
+    base_urls = _different([normal_url(url) for url in urls])
+    servers = [_evidence(base_url, served_model_name, serves, api_key, completion_s_max) for base_url in base_urls]
+    require_alike(servers)
+    return Endpoint(
+        base_url=base_urls[0],
+        model=served_model_name,
+        reported_version=servers[0].of("version"),
+        installed_version=None,
+        start_s=0.0,
+        log_path="",
+        replica_urls=tuple(base_urls[1:]),
+        replicas=tuple(Replica(each.name) for each in servers),
+        facts=facts_of(servers),
+        notes=notes_of(servers),
+    )
+
+
+def process_starts(endpoint: Endpoint, api_key: str | None = None) -> tuple[float | None, ...]:
+    """When the process behind each address started, seconds since 1970; None where it does not say. Never raises."""
+    starts = []
+    for base_url in endpoint.base_urls:
+        with open_client(base_url, api_key) as client:
+            starts.append(process_start(client))
+    return tuple(starts)
+
+
+def require_not_restarted(
+    endpoint: Endpoint, before: Sequence[float | None], api_key: str | None = None
+) -> tuple[float | None, ...]:
+    """`process_starts` now, if they are those of before. Raises ServerDiedError, of several ReplicaDiedError."""
+    now = process_starts(endpoint, api_key)
+    require_same_processes([each.name for each in endpoint.replicas], before, now)
+    return now
+
+
+def _evidence(
+    base_url: str, served_model_name: str, serves: str, api_key: str | None, completion_s_max: float
+) -> Evidence:
     with open_client(base_url, api_key) as client:
         try:
             version = ask_version(client)
-            _require_access(client, has_key=api_key is not None)
-            _require_model(client, served_model_name)
+            _require_model(client, served_model_name, has_key=api_key is not None)
             start_ns = time.perf_counter_ns()
             answer = ask_first(client, served_model_name, serves, completion_s_max)
         except httpx.HTTPError as error:
@@ -176,36 +216,45 @@ def attach(
                 found=f"{answer.status} {answer.text} after {waited_s:.1f} s",
                 next_step="look at the server's own log",
             )
-    return Endpoint(
-        base_url=base_url,
-        model=served_model_name,
-        reported_version=version,
-        installed_version=None,
-        start_s=0.0,
-        log_path="",
-    )
+        return gather(client, served_model_name, version)
 
 
-def _require_access(client: httpx.Client, *, has_key: bool) -> None:
-    """vLLM asks for its key under /v1 only: /version answers anybody."""
-    if client.get("/v1/models").status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+def _require_model(client: httpx.Client, served_model_name: str, *, has_key: bool) -> None:
+    """Refuse a server without the model. vLLM asks for its key under /v1 only: /version answers anybody."""
+    answer = ask(client, "/v1/models")
+    if answer.status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         raise DeployError(
             f"{client.base_url} asks for an API key",
             expected=f"its key in ${API_KEY_VARIABLE}",
             found="a key that it refuses" if has_key else "no key",
             next_step=f"export {API_KEY_VARIABLE} and run again; the key is sent to this address and stored nowhere",
         )
-
-
-def _require_model(client: httpx.Client, served_model_name: str) -> None:
-    models = ask_models(client)
+    models = _model_names(answer)
     if served_model_name not in models:
         raise DeployError(
             f"{client.base_url} does not serve {served_model_name}",
             expected=served_model_name,
-            found=", ".join(models) or "no model at all",
+            found=redacted(", ".join(models[:MODELS_SHOWN_MAX]), key_of(client)) or "no model at all",
             next_step=f"start it with --served-model-name {served_model_name}, or use another recipe",
         )
+
+
+def _different(base_urls: list[str]) -> list[str]:
+    """The addresses, if no two of them are one: a server counted twice would look like an even spread."""
+    places: dict[tuple[str, int | None, str], str] = {}
+    for base_url in base_urls:
+        url = httpx.URL(base_url)
+        host = "loopback" if is_loopback(url.host) else url.host
+        port = url.port or (443 if url.scheme == "https" else 80)
+        first = places.setdefault((host, port, url.path.rstrip("/")), base_url)
+        if first is not base_url:
+            raise UsageError(
+                "one server is named twice",
+                expected="a different server behind every address",
+                found=f"{first} and {base_url}",
+                next_step="name it once, or correct the port",
+            )
+    return base_urls
 
 
 def normal_url(url: str) -> str:
@@ -216,4 +265,11 @@ def normal_url(url: str) -> str:
         raise UsageError(f"not an address: {url}", expected="http://host:port", found=str(error)) from error
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise UsageError(f"not an address: {url}", expected="http://host:port", found=url)
+    if parsed.userinfo:
+        raise UsageError(
+            "an address must not hold a user or a password: addresses are stored with the results",
+            expected="http://host:port",
+            found=f"{parsed.scheme}://[hidden]@{parsed.host}",
+            next_step=f"give a server's key in ${API_KEY_VARIABLE}, which is stored nowhere",
+        )
     return str(parsed).rstrip("/").removesuffix("/v1").rstrip("/")

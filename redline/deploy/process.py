@@ -1,4 +1,4 @@
-"""A vLLM server as a process of this machine: started, waited for, watched, and always ended.
+"""A vLLM server of this machine: started, waited for, watched, and always ended.
 
     with launch(python=..., recipe=..., ...) as server:   # starts at once, does not wait
         endpoint = server.wait_ready()                    # a real completion was answered
@@ -6,7 +6,8 @@
         server.check_alive()
 
 Two servers are started together by entering two `launch` blocks before the first `wait_ready`: each is watched
-by a thread of its own from its start, so `start_s` is right in whatever order they are waited for.
+by a thread of its own from its start, so `start_s` is right in whatever order they are waited for. `LocalServer` is
+the same for a process and for a container; what differs is in the plan (`redline.deploy.start.Plan`).
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import httpx
 
 from redline.deploy.diagnosis import error_of, last_line, read_ending, read_tail
 from redline.deploy.endpoint import ask_first, ask_version, is_answered, is_healthy, open_client
-from redline.deploy.port import port_holders, port_taken
-from redline.deploy.start import Start, StartPlan, start_server
+from redline.deploy.port import port_taken
+from redline.deploy.start import Plan, Start, StartPlan
 from redline.deploy.supervisor_program import GRACE_S, process_table
 from redline.errors import DeployError, ServerDiedError, ServerExitedError, ServerNotReadyError
 from redline.model import Endpoint, Recipe
@@ -50,10 +51,10 @@ class _PortLostError(Exception):
     """The port went to somebody else between choosing and binding it."""
 
 
-class ServerProcess:
-    """A server that was started. Made by `launch`, which also ends it."""
+class LocalServer:
+    """A server that was started, as a process or in a container. Whoever makes it also calls `close`."""
 
-    def __init__(self, plan: StartPlan, on_progress: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, on_progress: Callable[[str], None]) -> None:
         """Start the server and the thread that waits for it. Raises DeployError if it cannot be started."""
         self._plan = plan
         self._on_progress = on_progress
@@ -62,7 +63,7 @@ class ServerProcess:
         self._settled = threading.Event()
         self._outcome: Endpoint | BaseException | None = None
         self._ready_pids: frozenset[int] = frozenset()
-        self._current = start_server(plan)
+        self._current = plan.start()
         on_progress(f"starting {plan.label} on port {self._current.port}, log: {plan.log_path}")
         self._watcher = threading.Thread(target=self._watch, name=f"start {plan.label}", daemon=True)
         self._watcher.start()
@@ -79,7 +80,7 @@ class ServerProcess:
 
     def pids(self) -> tuple[int, ...]:
         """All live processes of the server, the API server first; () once ended."""
-        return self._current.guard.pids()
+        return self._current.pids()
 
     def wait_ready(self) -> Endpoint:
         """The endpoint, once it answered a real completion; `start_s` counts from the start of the process.
@@ -111,20 +112,20 @@ class ServerProcess:
         Raises: ServerDiedError if it ended, or lost one of its processes and is no longer healthy;
         OutOfMemoryError if memory was the reason.
         """
-        guard = self._current.guard
-        if guard.poll() is not None:
+        start = self._current
+        if start.exit_status() is not None:
             raise self._died("it ended")
         table = process_table()
         lost = {pid for pid in self._ready_pids if table and table.get(pid, (0, "Z"))[1] in "ZX"}
         if not lost:
             return
-        with open_client(self._current.base_url) as client:
+        with open_client(start.base_url) as client:
             healthy = is_healthy(client, HEALTH_S_MAX)
-        if healthy and guard.poll() is None:
+        if healthy and start.exit_status() is None:
             self._ready_pids -= lost  # a helper that was done, not the engine
             return
         deadline = time.monotonic() + ENGINE_LOST_S_MAX
-        while guard.poll() is None and time.monotonic() < deadline:
+        while start.exit_status() is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
         raise self._died(f"its process {min(lost)} ended")
 
@@ -133,7 +134,7 @@ class ServerProcess:
         self._closed.set()
         try:
             with self._lock:  # no new start after this
-                self._current.guard.stop()
+                self._current.end()
         finally:
             self._watcher.join(self._plan.grace_s + _WATCHER_MARGIN_S)
 
@@ -151,12 +152,12 @@ class ServerProcess:
             try:
                 return self._until_ready(self._current)
             except _PortLostError as error:
-                self._current.guard.stop()
+                self._current.end()
                 if self._plan.port is not None or attempt == PORT_ATTEMPTS_MAX:
                     raise port_taken(self._current.port, f"address already in use, {attempt} starts") from error
                 with self._lock:
                     self._require_open()
-                    self._current = start_server(self._plan)
+                    self._current = self._plan.start()
         raise AssertionError("the last attempt returns or raises")
 
     def _until_ready(self, start: Start) -> Endpoint:
@@ -197,7 +198,7 @@ class ServerProcess:
         return False
 
     def _endpoint(self, start: Start, client: httpx.Client, ready_ns: int) -> Endpoint:
-        pids = start.guard.pids()
+        pids = start.pids()
         self._ready_pids = frozenset(pids)
         try:
             version = ask_version(client)
@@ -205,15 +206,17 @@ class ServerProcess:
             raise ServerDiedError(
                 f"{self._plan.label} answered a completion but not /version", found=f"{type(error).__name__}: {error}"
             ) from error
+        identity = start.identity()
         return Endpoint(
             base_url=start.base_url,
             model=self._plan.recipe.served_model_name,
             reported_version=version,
-            installed_version=self._plan.installed_version,
+            installed_version=identity.installed_version,
             start_s=seconds(ready_ns - start.started_ns),
             log_path=str(self._plan.log_path),
             cpu_ids=self._plan.cpu_ids,
             pids=pids,
+            notes=identity.notes,
         )
 
     # --- why not ----------------------------------------------------------------------------------------------
@@ -223,15 +226,15 @@ class ServerProcess:
             raise ServerNotReadyError(f"{self._plan.label} was stopped before it was ready")
 
     def _require_running(self, start: Start) -> None:
-        status = start.guard.poll()
+        status = start.exit_status()
         if status is None:
             return
         self._require_open()  # ended because we said so
-        start.guard.stop()  # whatever its other processes still had to say is in the log after this
+        start.end()  # whatever its other processes still had to say is in the log after this
         ending = read_ending(status, self.log_path, offset=start.log_offset, oom_kills_before=start.oom_kills_before)
         if ending.address_in_use:
             raise _PortLostError
-        raise error_of(
+        raise start.explain(ending) or error_of(
             ending,
             ServerExitedError,
             problem=f"{self._plan.label} ended before it was ready",
@@ -242,8 +245,7 @@ class ServerProcess:
 
     def _require_our_port(self, start: Start) -> None:
         """A healthy answer may come from somebody else's server that took the port first."""
-        holders = port_holders(start.port)
-        if holders and not set(holders) & set(start.guard.pids()):
+        if not start.holds_port():
             raise _PortLostError
 
     def _not_ready(self, start: Start, refusals: list[str]) -> ServerNotReadyError:
@@ -263,9 +265,9 @@ class ServerProcess:
 
     def _died(self, what: str) -> DeployError:
         start = self._current
-        start.guard.stop()
+        start.end()
         ending = read_ending(
-            start.guard.poll() or 0,
+            start.exit_status() or 0,
             self.log_path,
             offset=start.log_offset,
             oom_kills_before=start.oom_kills_before,
@@ -278,6 +280,10 @@ class ServerProcess:
             platform=self._plan.platform,
             log_path=self.log_path,
         )
+
+
+class ServerProcess(LocalServer):
+    """A server as a process. Made by `launch`, which also ends it."""
 
 
 @contextmanager

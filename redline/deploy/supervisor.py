@@ -23,7 +23,13 @@ from types import TracebackType
 from typing import IO
 
 from redline.deploy import supervisor_program
-from redline.deploy.supervisor_program import GRACE_S, KILL_S_MAX, ORPHAN_GRACE_S, live_descendants
+from redline.deploy.supervisor_program import (
+    AFTERWARDS_S_MAX,
+    GRACE_S,
+    KILL_S_MAX,
+    ORPHAN_GRACE_S,
+    live_descendants,
+)
 from redline.errors import DeployError
 
 START_S_MAX = 20.0
@@ -44,11 +50,13 @@ class GuardedProcess:
         cpu_ids: Sequence[int] = (),
         cwd: Path | None = None,
         grace_s: float = GRACE_S,
+        afterwards: Sequence[str] = (),
     ) -> None:
         """Start `command` at once; standard output and error are appended to `log_path`.
 
         `environment` is the whole environment of the command, nothing of the caller's is added; `cpu_ids`
-        (Linux) are the CPUs it may run on, () for all; `grace_s` is how long it may take after SIGTERM.
+        (Linux) are the CPUs it may run on, () for all; `grace_s` is how long it may take after SIGTERM;
+        `afterwards` is a command that tidies up when everything has ended, however it came to that.
 
         Raises: DeployError if it cannot be started.
         """
@@ -57,6 +65,7 @@ class GuardedProcess:
         self.pid = 0
         self.left_over: tuple[int, ...] = ()
         self._grace_s = grace_s
+        self._afterwards_s_max = AFTERWARDS_S_MAX if afterwards else 0.0
         self._keeper_pid = 0
         self._exit_status: int | None = None
         self._ended = False
@@ -79,6 +88,7 @@ class GuardedProcess:
             "cpu_ids": list(cpu_ids),
             "cwd": str(cwd) if cwd is not None else None,
             "grace_s": grace_s,
+            "afterwards": list(afterwards),
             "caller_pid": os.getpid(),
         }
         try:
@@ -173,7 +183,7 @@ class GuardedProcess:
         """
         grace_s = self._grace_s if timeout_s is None else timeout_s
         self._order({"stop": grace_s})
-        deadline = time.monotonic() + grace_s + ORPHAN_GRACE_S + 2 * KILL_S_MAX + _MARGIN_S
+        deadline = time.monotonic() + grace_s + ORPHAN_GRACE_S + 2 * KILL_S_MAX + self._afterwards_s_max + _MARGIN_S
         while not self._ended and (left_s := deadline - time.monotonic()) > 0:
             self._read_reports(left_s)
         self._close(deadline)
@@ -218,8 +228,15 @@ def guarded(
     cpu_ids: Sequence[int] = (),
     cwd: Path | None = None,
     grace_s: float = GRACE_S,
+    afterwards: Sequence[str] = (),
 ) -> GuardedProcess:
     """A started GuardedProcess, to be used in a `with` block. Raises DeployError if it cannot be started."""
     return GuardedProcess(
-        command, environment=environment, log_path=log_path, cpu_ids=cpu_ids, cwd=cwd, grace_s=grace_s
+        command,
+        environment=environment,
+        log_path=log_path,
+        cpu_ids=cpu_ids,
+        cwd=cwd,
+        grace_s=grace_s,
+        afterwards=afterwards,
     )

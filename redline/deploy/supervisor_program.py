@@ -16,6 +16,9 @@ to them, however often it forked or called setsid: only our own descendants are 
   which kills them;
 - the warden, by SIGKILL: the keeper is told by its own PR_SET_PDEATHSIG and tears down.
 
+An order may hold one more command, `afterwards`: the keeper runs it when all of that is over. It is for what a server
+leaves with somebody who is no descendant of ours, a container with its engine.
+
 Outside Linux there are neither subreapers nor /proc: there only the server's process group is ended.
 """
 
@@ -43,6 +46,9 @@ ORPHAN_GRACE_S = 2.0
 
 KILL_S_MAX = 10.0
 """How long processes are hunted with SIGKILL before the supervisor reports them as left over."""
+
+AFTERWARDS_S_MAX = 30.0
+"""How long the command that tidies up afterwards may take."""
 
 ORDER_S_MAX = 10.0
 """How long the caller may take to send its order."""
@@ -271,6 +277,27 @@ def kill_descendants(reap: Callable[[], None]) -> tuple[int, ...]:
     return left
 
 
+def _run_afterwards(command: list[str] | None, environment: dict[str, str]) -> None:
+    """Tidy up; only that it failed is noted in the log, whose last lines are the server's."""
+    if not command:
+        return
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=AFTERWARDS_S_MAX,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        _note(f"{command[0]} afterwards: {type(error).__name__}: {error}")
+        return
+    if done.returncode:
+        _note(f"{command[0]} afterwards: exit status {done.returncode}")
+
+
 def _keeper_main(warden_pid: int) -> int:
     os.setsid()  # a signal to the warden's group does not take both
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -285,6 +312,7 @@ def _keeper_main(warden_pid: int) -> int:
         return 1
     keeper.watch(caller_fd, warden_pid)
     left = keeper.tear_down()
+    _run_afterwards(order.get("afterwards"), order["environment"])
     if left:
         _note(f"could not end {list(left)}")
     _report(left=list(left))

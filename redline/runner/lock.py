@@ -16,9 +16,16 @@ POLL_S = 0.5
 
 
 def _open(path: Path) -> int:
-    """The lock file, made for everybody: the next measurement may be another user's. Raises RunnerBusyError."""
+    """The lock file, made for everybody: the next measurement may be another user's. Raises RunnerBusyError.
+
+    One that is there is opened without O_CREAT: with fs.protected_regular (most systemd hosts) the kernel refuses
+    O_CREAT on another user's file in /tmp, whatever its mode.
+    """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except PermissionError as error:
         raise RunnerBusyError(
             "the machine's lock file belongs to another user and is closed to us",

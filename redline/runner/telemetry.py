@@ -28,11 +28,10 @@ class CpuShares:
     steal: float
 
 
-def read_cpu_times(own_pids: Iterable[int]) -> CpuTimes:
+def read_cpu_times(own_pids: Iterable[int], proc: Path = Path("/proc")) -> CpuTimes:
     """The counters now; a process that has ended counts nothing. Source: proc(5), /proc/stat and /proc/pid/stat."""
     values = [
-        int(word) / _TICKS_PER_S
-        for word in Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:9]
+        int(word) / _TICKS_PER_S for word in (proc / "stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:9]
     ]
     user, nice, system, idle, iowait, irq, softirq, steal = values
     busy_s = user + nice + system + irq + softirq

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,13 @@ import duckdb
 import pyarrow as pa
 
 from redline.errors import StoreBusyError, StoreError, UsageError
-from redline.metrics import CATALOGUE, reading_of
-from redline.model import BuildPin, SystemUnderTest, Trial, digest
-from redline.store.encoding import SCHEMAS, printable
+from redline.metrics import CATALOGUE
+from redline.model import digest
+from redline.store.rows import COLUMNS, pin_row, system_row, table_of, trial_rows
+from redline.store.table_schemas import SCHEMAS
 from redline.store.trials import LoadedTrial, list_trials, load_trial, read_digest
 
-DATABASE_SCHEMA_VERSION = 3
+DATABASE_SCHEMA_VERSION = 4
 STORAGE_VERSION = "v1.0.0"
 WAIT_S = 30.0
 _POLL_S = 0.1
@@ -218,31 +219,22 @@ def _insert_batch(
 ) -> None:
     for name in SCHEMAS:
         _insert(connection, name, pa.concat_tables([loaded.tables[name] for loaded in batch]))
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in _COLUMNS}
+    rows: dict[str, list[Mapping[str, Any]]] = {name: [] for name in COLUMNS}
     for loaded in batch:
-        trial = loaded.trial
-        sut_id = trial.sut.sut_id  # once: it hashes the whole lock
+        sut = loaded.trial.sut
+        sut_id = sut.sut_id  # once: it hashes the whole lock
         if sut_id not in seen["systems"]:
             seen["systems"].add(sut_id)
-            pin_id = trial.sut.pin.pin_id
-            rows["systems"].append(_system_row(trial.sut, sut_id, pin_id))
+            pin_id = sut.pin.pin_id
+            rows["systems"].append(system_row(sut, sut_id, pin_id))
             if pin_id not in seen["pins"]:
                 seen["pins"].add(pin_id)
-                rows["pins"].append(_pin_row(trial.sut.pin, pin_id))
-        rows["trials"].append(_trial_row(loaded, sut_id))
-        rows["validity"] += [
-            {"trial_id": trial.trial_id, "position": position, "rule_limit": reading.limit}
-            | {"rule": reading.rule, "reading": reading.reading, "ok": reading.ok}
-            for position, reading in enumerate(trial.validity)
-        ]
-        rows["readings"] += _reading_rows(trial)
-        rows["figures"] += [
-            {"trial_id": trial.trial_id, "figure": name, "value": value}
-            for name, value in sorted(trial.figures.items())
-        ]
+                rows["pins"].append(pin_row(sut.pin, pin_id))
+        for name, of_trial in trial_rows(loaded, sut_id).items():
+            rows[name] += of_trial
     for name, values in rows.items():
         if values:
-            _insert(connection, name, pa.Table.from_pylist([_printable(row) for row in values], _COLUMNS[name]))
+            _insert(connection, name, table_of(name, values))
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
@@ -250,110 +242,6 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -
     connection.register("incoming", rows)
     connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")  # noqa: S608  # names of schema.sql
     connection.unregister("incoming")
-
-
-# --- rows ---------------------------------------------------------------------------------------------------
-
-
-def _text_columns(*names: str) -> list[tuple[str, pa.DataType]]:
-    return [(name, pa.string()) for name in names]
-
-
-_TEXTS = pa.map_(pa.string(), pa.string())
-_COLUMNS: Mapping[str, pa.Schema] = {
-    "pins": pa.schema(
-        _text_columns(
-            "pin_id", "kind", "distribution", "version", "platform", "python_version", "wheel_sha256", "url", "lock"
-        )
-    ),
-    "systems": pa.schema(
-        [
-            *_text_columns("sut_id", "pin_id", "label"),
-            ("extra_args", pa.list_(pa.string())),
-            ("models", pa.list_(pa.struct(_text_columns("recipe", "model")))),
-        ]
-    ),
-    "trials": pa.schema(
-        [
-            *_text_columns("trial_id", "digest", "run_id", "arm", "sut_id", "spec", "scenario", "scenario_hash"),
-            *_text_columns("runner_class", "fingerprint_id", "started_at", "status", "reported_version", "detail"),
-            ("fingerprint_facts", _TEXTS),
-            ("fingerprint_notes", _TEXTS),
-            ("pair_index", pa.int64()),
-            ("start_s", pa.float64()),
-        ]
-    ),
-    "validity": pa.schema(
-        [
-            *_text_columns("trial_id", "rule", "reading", "rule_limit"),
-            ("position", pa.int64()),
-            ("ok", pa.bool_()),
-        ]
-    ),
-    "readings": pa.schema([*_text_columns("trial_id", "metric"), ("value", pa.float64())]),
-    "figures": pa.schema([*_text_columns("trial_id", "figure"), ("value", pa.float64())]),
-}
-
-
-def _printable(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: printable(value) if isinstance(value, str) else value for key, value in row.items()}
-
-
-def _pairs(values: Mapping[str, str]) -> list[tuple[str, str]]:
-    return sorted({printable(key): printable(value) for key, value in values.items()}.items())
-
-
-def _pin_row(pin: BuildPin, pin_id: str) -> dict[str, Any]:
-    row = asdict(pin) | {"pin_id": pin_id, "kind": pin.kind.value}
-    del row["spec"]  # how somebody asked for the build: it stands with the trial
-    return row
-
-
-def _system_row(sut: SystemUnderTest, sut_id: str, pin_id: str) -> dict[str, Any]:
-    return {
-        "sut_id": sut_id,
-        "pin_id": pin_id,
-        "label": sut.label,
-        "extra_args": [printable(argument) for argument in sut.extra_args],
-        "models": [{"recipe": printable(recipe), "model": printable(model)} for recipe, model in sut.models],
-    }
-
-
-def _trial_row(loaded: LoadedTrial, sut_id: str) -> dict[str, Any]:
-    trial = loaded.trial
-    return {
-        "trial_id": trial.trial_id,
-        "digest": loaded.digest,
-        "run_id": trial.run_id,
-        "arm": trial.arm.value,
-        "pair_index": trial.pair_index,
-        "sut_id": sut_id,
-        "spec": trial.sut.pin.spec,
-        "scenario": trial.scenario,
-        "scenario_hash": trial.scenario_hash,
-        "runner_class": trial.runner_class,
-        "fingerprint_id": trial.fingerprint.fingerprint_id,
-        "fingerprint_facts": _pairs(trial.fingerprint.facts),
-        "fingerprint_notes": _pairs(trial.fingerprint.notes),
-        "started_at": trial.started_at,
-        "status": trial.status.value,
-        "reported_version": trial.reported_version,
-        "start_s": trial.start_s,
-        "detail": trial.detail,
-    }
-
-
-def _reading_rows(trial: Trial) -> list[dict[str, Any]]:
-    """The defined readings. One that is not finite (a score of NaN, say) is undefined like any other."""
-    rows = []
-    for metric in CATALOGUE:
-        try:
-            reading = reading_of(trial, metric)
-        except (ValueError, ArithmeticError):
-            continue
-        if reading is not None:
-            rows.append({"trial_id": trial.trial_id, "metric": metric, "value": reading.value})
-    return rows
 
 
 # --- query --------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A trial as it is stored, and back, exactly: a manifest of scalar facts and three Arrow tables.
+"""A trial as it is stored, and back, exactly: a manifest of scalar facts and four Arrow tables.
 
 Pure. Two things a plain encoding would lose are kept here: text that is not valid Unicode (a server may
 stream half a surrogate pair, and Parquet refuses it) goes to the table in a readable escaped form and to
@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,10 +26,13 @@ from redline.model import (
     ClientReport,
     Outcome,
     Repeat,
+    Replica,
     RequestRecord,
+    RouterPin,
     RunnerFingerprint,
     StampSource,
     SystemUnderTest,
+    TelemetrySample,
     TokenCounts,
     Trial,
     TrialStatus,
@@ -36,9 +40,10 @@ from redline.model import (
     digest,
     require,
 )
+from redline.store.table_schemas import SCHEMAS
 
 SCHEMA_VERSION = 2
-"""A manifest of version 2 that was written before answers had figures lacks them, and is read as one without."""
+"""What a manifest of version 2 from before lacks (figures, replicas, telemetry) is read as a trial without."""
 
 PIN_SCHEMA_VERSION = 1
 
@@ -47,63 +52,6 @@ TRIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 _CLIENT_FIELDS = tuple(ClientReport.__dataclass_fields__)
 _CLIENT = "client_"
-_TEXT = pa.string()
-_INT = pa.int64()
-_FLOAT = pa.float64()
-
-
-def _schema(columns: Mapping[str, pa.DataType], nullable: frozenset[str] = frozenset()) -> pa.Schema:
-    return pa.schema([pa.field(name, kind, nullable=name in nullable) for name, kind in columns.items()])
-
-
-SCHEMAS: Mapping[str, pa.Schema] = {
-    "requests": _schema(
-        {
-            "trial_id": _TEXT,
-            "repeat": _INT,
-            "index": _INT,
-            "outcome": _TEXT,
-            "sched_ns": _INT,
-            "send_ns": _INT,
-            "done_ns": _INT,
-            "chunk_ns": pa.list_(_INT),
-            "chunk_tokens": pa.list_(pa.int32()),
-            "prompt_tokens": _INT,
-            "output_tokens": _INT,
-            "output_text": _TEXT,
-            "finish_reason": _TEXT,
-            "detail": _TEXT,
-            "score": _FLOAT,
-            "replica": pa.int32(),
-            "resent": pa.bool_(),
-        },
-        frozenset({"score"}),
-    ),
-    "repeats": _schema(
-        {
-            "trial_id": _TEXT,
-            "index": _INT,
-            "started_at": _TEXT,
-            "duration_ns": _INT,
-            "foreign_cpu_share": _FLOAT,
-            "steal_share": _FLOAT,
-            "drop_reason": _TEXT,
-            "client_cpu_s": _FLOAT,
-            "client_stamps": _TEXT,
-            "client_token_counts": _TEXT,
-            "client_chunk_count": _INT,
-            "client_coalesced_count": _INT,
-            "client_connection_count": _INT,
-            "client_resent_count": _INT,
-            "client_clock_step_ns": _INT,
-            "client_tls": pa.bool_(),
-            "client_simulated": pa.bool_(),
-        },
-        frozenset({"foreign_cpu_share"}),
-    ),
-    "server_counters": _schema({"trial_id": _TEXT, "repeat": _INT, "name": _TEXT, "value": _FLOAT}),
-}
-"""Table name -> Arrow schema. The file of a table is `<name>.parquet`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +79,8 @@ def encode(trial: Trial) -> EncodedTrial:
     """A trial's manifest and tables.
 
     Raises ValueError for what the store cannot hold (an id that is no directory name, two repeats with one
-    index, two requests of a repeat with one index) and OverflowError beyond 64-bit integers.
+    index, two requests of a repeat with one index, telemetry that is not finite) and OverflowError beyond 64-bit
+    integers.
     """
     require(
         TRIAL_ID.fullmatch(trial.trial_id) is not None,
@@ -148,6 +97,7 @@ def encode(trial: Trial) -> EncodedTrial:
             for repeat in trial.repeats
             for name, value in sorted(repeat.server_counters.items())
         ],
+        "telemetry": [_telemetry_row(trial, repeat, sample) for repeat in trial.repeats for sample in repeat.telemetry],
     }
     not_utf8: list[list[Any]] = []
     tables = {name: _table(name, values, not_utf8) for name, values in rows.items()}
@@ -193,13 +143,21 @@ def _repeat_row(trial: Trial, repeat: Repeat) -> tuple[Any, ...]:
     )
 
 
+def _telemetry_row(trial: Trial, repeat: Repeat, sample: TelemetrySample) -> tuple[Any, ...]:
+    require(
+        math.isfinite(sample.value),
+        f"{sample.name} of {sample.source} in repeat {repeat.index} must be finite, found {sample.value}",
+    )
+    return (trial.trial_id, repeat.index, sample.at_ns, sample.source, sample.name, float(sample.value))
+
+
 def _table(name: str, rows: Sequence[tuple[Any, ...]], not_utf8: list[list[Any]]) -> pa.Table:
     """The rows as an Arrow table; text UTF-8 cannot hold is appended to `not_utf8` exactly."""
     schema = SCHEMAS[name]
     arrays = []
     for position, column in enumerate(schema):
         values = [row[position] for row in rows]
-        if column.type == _TEXT:
+        if pa.types.is_string(column.type):
             values = [_escaped(name, column.name, row, text, not_utf8) for row, text in enumerate(values)]
         arrays.append(pa.array(values, column.type))
     return pa.Table.from_arrays(arrays, schema=schema)
@@ -224,6 +182,7 @@ def _manifest(trial: Trial) -> dict[str, Any]:
             "spec": trial.sut.pin.spec,
             "extra_args": list(trial.sut.extra_args),
             "models": [list(pair) for pair in trial.sut.models],
+            **({} if trial.sut.router is None else {"router": asdict(trial.sut.router)}),
         },
         "scenario": trial.scenario,
         "scenario_hash": trial.scenario_hash,
@@ -236,6 +195,7 @@ def _manifest(trial: Trial) -> dict[str, Any]:
         "detail": trial.detail,
         "validity": [asdict(reading) for reading in trial.validity],
         "figures": {name: float(value) for name, value in sorted(trial.figures.items())},
+        "replicas": [asdict(replica) for replica in trial.replicas],
     }
 
 
@@ -261,6 +221,7 @@ def decode(manifest: Mapping[str, Any], tables: Mapping[str, pa.Table], pin: Bui
             pin=pin,
             extra_args=tuple(manifest["sut"]["extra_args"]),
             models=tuple((recipe, model) for recipe, model in manifest["sut"]["models"]),
+            router=RouterPin(**manifest["sut"]["router"]) if "router" in manifest["sut"] else None,
         ),
         scenario=manifest["scenario"],
         scenario_hash=manifest["scenario_hash"],
@@ -274,7 +235,12 @@ def decode(manifest: Mapping[str, Any], tables: Mapping[str, pa.Table], pin: Bui
         validity=tuple(ValidityReading(**reading) for reading in manifest["validity"]),
         detail=manifest["detail"],
         figures=dict(manifest.get("figures", {})),
+        replicas=tuple(_replica(values) for values in manifest.get("replicas", [])),
     )
+
+
+def _replica(values: Mapping[str, Any]) -> Replica:
+    return Replica(values["name"], tuple(values["device_uuids"]), values["start_s"])
 
 
 def _columns(name: str, table: pa.Table, not_utf8: Iterable[Sequence[Any]]) -> dict[str, list[Any]]:
@@ -310,6 +276,10 @@ def _repeats(columns: Mapping[str, Mapping[str, list[Any]]]) -> tuple[Repeat, ..
     counters: dict[int, dict[str, float]] = {index: {} for index in indices}
     for values in _rows(columns["server_counters"]):
         counters[values["repeat"]][values["name"]] = values["value"]
+    telemetry: dict[int, list[TelemetrySample]] = {index: [] for index in indices}
+    for values in _rows(columns["telemetry"]):
+        values.pop("trial_id")
+        telemetry[values.pop("repeat")].append(TelemetrySample(**values))
     repeats = []
     for values in _rows(columns["repeats"]):
         values.pop("trial_id")
@@ -325,6 +295,7 @@ def _repeats(columns: Mapping[str, Mapping[str, list[Any]]]) -> tuple[Repeat, ..
                 records=tuple(records[index]),
                 server_counters=counters[index],
                 client=ClientReport(**client),
+                telemetry=tuple(telemetry[index]),
                 **values,
             )
         )
@@ -342,7 +313,7 @@ def _rows(columns: Mapping[str, list[Any]]) -> Iterable[dict[str, Any]]:
 
 def encode_pin(pin: BuildPin) -> str:
     """The pin as JSON text without its `spec`; pins with one `pin_id` give one text."""
-    return json.dumps(asdict(pin) | {"spec": "", "schema_version": PIN_SCHEMA_VERSION}, indent=1, sort_keys=True) + "\n"
+    return json.dumps(pin.content | {"spec": "", "schema_version": PIN_SCHEMA_VERSION}, indent=1, sort_keys=True) + "\n"
 
 
 @functools.lru_cache(maxsize=32)  # most trials share a few pins, and checking 350 KB takes longer than the rest

@@ -24,16 +24,29 @@ CREATE TABLE pins (
     python_version VARCHAR NOT NULL,
     wheel_sha256 VARCHAR,
     url VARCHAR,
-    lock VARCHAR NOT NULL
+    lock VARCHAR NOT NULL,
+    commit VARCHAR NOT NULL
 );
 
--- Systems under test: a pin and how it is started. `models`: recipe -> the model that replaces its own.
+-- Systems under test: a pin and how it is started. `models`: recipe -> the model that replaces its own. The router
+-- is a cluster's, empty elsewhere.
 CREATE TABLE systems (
     sut_id VARCHAR PRIMARY KEY,
     pin_id VARCHAR NOT NULL,
     label VARCHAR NOT NULL,
     extra_args VARCHAR[] NOT NULL,
-    models STRUCT(recipe VARCHAR, model VARCHAR)[] NOT NULL
+    models STRUCT(recipe VARCHAR, model VARCHAR)[] NOT NULL,
+    router_image VARCHAR NOT NULL,
+    router_config VARCHAR NOT NULL
+);
+
+-- The servers over which a trial's load was spread, in the order of requests.replica; none in records from before.
+CREATE TABLE replicas (
+    trial_id VARCHAR NOT NULL,
+    replica INTEGER NOT NULL,
+    name VARCHAR NOT NULL,
+    device_uuids VARCHAR[] NOT NULL,
+    start_s DOUBLE NOT NULL
 );
 
 -- Every trial, also `invalid` and `partial` ones: ask for status = 'valid' where it matters.
@@ -106,6 +119,17 @@ CREATE TABLE requests (
 CREATE TABLE server_counters (
     trial_id VARCHAR NOT NULL,
     repeat BIGINT NOT NULL,
+    name VARCHAR NOT NULL,
+    value DOUBLE NOT NULL
+);
+
+-- Readings of the machine during a repeat, at_ns since its start. `source`: cpu, an accelerator's UUID, or sampler for
+-- what the sampler says of itself. None in records from before, and where nothing was sampled.
+CREATE TABLE telemetry (
+    trial_id VARCHAR NOT NULL,
+    repeat BIGINT NOT NULL,
+    at_ns BIGINT NOT NULL,
+    source VARCHAR NOT NULL,
     name VARCHAR NOT NULL,
     value DOUBLE NOT NULL
 );

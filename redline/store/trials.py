@@ -4,6 +4,7 @@
     <directory>/<trial_id>/requests.parquet           one row per repeat and request
     <directory>/<trial_id>/repeats.parquet
     <directory>/<trial_id>/server_counters.parquet
+    <directory>/<trial_id>/telemetry.parquet          one row per sample; missing in trials from before there was any
     <directory>/pins/<pin_id>.json                    each distinct build pin once
 
 Pins stand inside `<directory>`, so that copying, uploading or archiving that one directory takes everything
@@ -36,7 +37,6 @@ from redline.errors import StoreError
 from redline.model import BuildPin, Trial
 from redline.store.encoding import (
     SCHEMA_VERSION,
-    SCHEMAS,
     EncodedTrial,
     decode,
     decode_pin,
@@ -44,6 +44,7 @@ from redline.store.encoding import (
     encode,
     encode_pin,
 )
+from redline.store.table_schemas import ADDED, SCHEMAS
 
 MANIFEST = "manifest.json"
 PINS = "pins"
@@ -279,6 +280,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _read_table(file: Path, manifest: Mapping[str, Any]) -> pa.Table:
+    if file.stem in ADDED and _lacks(manifest, file.name):
+        return SCHEMAS[file.stem].empty_table()
     content = _read_bytes(file)
     try:
         stated = manifest["files"][file.name]
@@ -288,6 +291,12 @@ def _read_table(file: Path, manifest: Mapping[str, Any]) -> pa.Table:
         return pq.read_table(pa.BufferReader(content), use_threads=False)
     except (*_DECODE_ERRORS, OSError) as error:
         raise _damaged(file, found=f"{type(error).__name__}: {error}") from error
+
+
+def _lacks(manifest: Mapping[str, Any], name: str) -> bool:
+    """True if the manifest, which has its own digest, was written without this file."""
+    files = manifest.get("files")
+    return isinstance(files, dict) and name not in files
 
 
 def _read_pin(path: Path, manifest: Mapping[str, Any]) -> BuildPin:

@@ -5,28 +5,41 @@ from __future__ import annotations
 import base64
 import hashlib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.wheel_index_server import WheelIndexServer
+
 MakeWheel = Callable[..., Path]
 
 
-def _make_wheel(directory: Path, name: str, version: str, requires: tuple[str, ...] = (), content: str = "") -> Path:
+def _make_wheel(
+    directory: Path,
+    name: str,
+    version: str,
+    requires: tuple[str, ...] = (),
+    content: str = "",
+    *,
+    commit_id: str = "",
+    tag: str = "py3-none-any",
+) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     stem = f"{name.replace('-', '_')}-{version}"
     requirements = "".join(f"Requires-Dist: {item}\n" for item in requires)
     files = {
         f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requirements}",
-        f"{stem}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{stem}.dist-info/WHEEL": f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n",
         f"{name.replace('-', '_')}_content.py": f"CONTENT = {content!r}\n",
     }
+    if commit_id:
+        files["vllm/_version.py"] = f"__version__ = version = {version!r}\n__commit_id__ = commit_id = {commit_id!r}\n"
     record = ""
     for file_name, text in files.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
         record += f"{file_name},sha256={digest},{len(text)}\n"
-    path = directory / f"{stem}-py3-none-any.whl"
+    path = directory / f"{stem}-{tag}.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for file_name, text in files.items():
             archive.writestr(zipfile.ZipInfo(file_name, (2020, 1, 1, 0, 0, 0)), text)
@@ -37,7 +50,7 @@ def _make_wheel(directory: Path, name: str, version: str, requires: tuple[str, .
 
 @pytest.fixture
 def make_wheel() -> MakeWheel:
-    """A function (directory, name, version, requires, content) -> path of a real, installable wheel."""
+    """A function (directory, name, version, requires, content, commit_id, tag) -> path of a real, installable wheel."""
     return _make_wheel
 
 
@@ -49,3 +62,13 @@ def links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(directory))
     return directory
+
+
+@pytest.fixture
+def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[WheelIndexServer]:
+    """A wheel index on this machine, which Redline is told of."""
+    with WheelIndexServer() as server:
+        monkeypatch.setenv("REDLINE_WHEEL_INDEX", server.base)
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        yield server

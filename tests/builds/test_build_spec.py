@@ -9,8 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redline.builds.build_spec import EndpointSpec, IndexSpec, RecordSpec, WheelSpec, parse_spec, platform_of
+from redline.builds.build_spec import (
+    AddressSpec,
+    CommitSpec,
+    EndpointSpec,
+    IndexSpec,
+    NightlySpec,
+    RecordSpec,
+    WheelSpec,
+    parse_spec,
+    platform_of,
+    variant_of,
+)
+from redline.builds.image_reference import ImageReference
 from redline.errors import UsageError
+
+DIGEST = "ab" * 32
 
 
 @pytest.mark.parametrize(
@@ -25,6 +39,21 @@ from redline.errors import UsageError
         ("http://localhost:8000", EndpointSpec(("http://localhost:8000",))),
         ("https://gpu7.example:443/", EndpointSpec(("https://gpu7.example:443",))),
         ("http://a:1, http://b:2/,https://c", EndpointSpec(("http://a:1", "http://b:2", "https://c"))),
+        ("nightly", NightlySpec()),
+        ("nightly/CU129", NightlySpec("cu129")),
+        ("nightly/default", NightlySpec()),
+        (f"commit:{'A' * 40}", CommitSpec("a" * 40)),
+        ("commit:2f3f441/rocm721", CommitSpec("2f3f441", "rocm721")),
+        (
+            "https://host/x/vllm-0.24.0%2Bcu129-cp38-abi3-manylinux_2_31_x86_64.whl",
+            AddressSpec(
+                "https://host/x/vllm-0.24.0%2Bcu129-cp38-abi3-manylinux_2_31_x86_64.whl",
+                "vllm-0.24.0+cu129-cp38-abi3-manylinux_2_31_x86_64.whl",
+            ),
+        ),
+        (f"image:vllm/vllm-openai@sha256:{DIGEST}", ImageReference("vllm/vllm-openai", "", f"sha256:{DIGEST}")),
+        (f"reg.example:5000/a/b:v1@sha256:{DIGEST}", ImageReference("reg.example:5000/a/b", "v1", f"sha256:{DIGEST}")),
+        ("image:vllm/vllm-openai:v0.33.0-cu129", ImageReference("vllm/vllm-openai", "v0.33.0-cu129")),
     ],
 )
 def test_valid_forms(text: str, expected: object) -> None:
@@ -42,7 +71,7 @@ def test_a_version_must_be_exact(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "torch==2.0", "nightly", "0.32.0", "vllm 0.32.0", "ftp://host/vllm.whl", "-r x", "vllm[a]==1"]
+    "text", ["", "torch==2.0", "nightlies", "0.32.0", "vllm 0.32.0", "ftp://host/vllm.whl", "-r x", "vllm[a]==1"]
 )
 def test_anything_else_shows_the_valid_forms(text: str) -> None:
     """What names no vLLM build is a usage error that lists every valid form."""
@@ -65,7 +94,7 @@ def test_a_bare_version_is_answered_with_both_names() -> None:
         "http://host:99999",
         "http://host/v1",
         "http://host?x=1",
-        "https://host/vllm.whl",
+        "https://host/vllm.tar.gz",
         "http://a:1,",
         "http://a:1,b:2",
         "http://a:1,http://b:2/v1",
@@ -116,3 +145,76 @@ def test_any_text_is_a_spec_or_a_usage_error(text: str) -> None:
 def test_platform_comes_from_the_local_part(distribution: str, version: str, expected: str) -> None:
     """The platform is what the version's local part says, else what the distribution is built for."""
     assert platform_of(distribution, version) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["nightly/", "nightly/cu-129", "nightly/../x", "commit:" + "a" * 40 + "/", "nightly/a/b"]
+)
+def test_a_variant_is_the_name_of_a_folder(text: str) -> None:
+    """It becomes a part of an address."""
+    with pytest.raises(UsageError, match="no variant"):
+        parse_spec(text)
+
+
+@pytest.mark.parametrize("text", ["commit:", "commit:abc", "commit:" + "a" * 41, "commit:main", "commit:v0.24.0"])
+def test_a_commit_is_hex_digits(text: str) -> None:
+    """A branch or a tag can move."""
+    with pytest.raises(UsageError, match="no commit"):
+        parse_spec(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://host/vllm.whl",
+        "https://host/torch-2.0-py3-none-any.whl",
+        "https://user:hunter2@host/vllm-1.0-py3-none-any.whl",
+        "https://host/vllm-1.0-py3-none-any.whl?signature=hunter2",
+        "https://host/vllm-1.0-py3-none-any.whl#sha256=hunter2",
+        "https:///vllm-1.0-py3-none-any.whl",
+        "https://host:99999/vllm-1.0-py3-none-any.whl",
+        "https://host/vllm-1.0%0a-py3-none-any.whl",
+    ],
+)
+def test_a_wheels_address_holds_nothing_but_its_place(text: str) -> None:
+    """Addresses end up in pins and reports: a password or a signature is refused, and not repeated."""
+    with pytest.raises(UsageError, match="not the address of a vLLM wheel") as caught:
+        parse_spec(text)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image:",
+        "image:vllm/vllm-openai",
+        "image:VLLM/openai:v1",
+        "image:vllm/vllm-openai:v1@sha256:abc",
+        "image:--privileged:v1",
+        "image:a//b:v1",
+        "image:a:v1 --rm",
+        "image:" + "a" * 300 + ":v1",
+        "vllm/vllm-openai@sha256:" + "A" * 64,
+    ],
+)
+def test_an_image_has_a_digest_or_a_tag(text: str) -> None:
+    """Nothing is guessed, and nothing that an engine could take for an option is a name."""
+    with pytest.raises(UsageError, match="no container image"):
+        parse_spec(text)
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("0.24.0", ""),
+        ("0.24.0+cu129", "cu129"),
+        ("0.23.1rc1.dev901+g2f3f441f8", ""),
+        ("0.23.1rc1.dev901+g2f3f441f8.rocm721", "rocm721"),
+        ("0.23.1.dev1+g2f3f441f8.precompiled", ""),
+        ("0.23.1.dev1+g2f3f441f8.d20260101", ""),
+        ("0.23.1+cpu", "cpu"),
+    ],
+)
+def test_the_variant_comes_from_the_local_part(version: str, expected: str) -> None:
+    """A commit, a date and a way of building are no variants."""
+    assert variant_of(version) == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,15 @@ _PIN = BuildPin(
     lock=f"numpy==2.3.5 --hash=sha256:{'ef' * 32}\nvllm-cpu==0.32.0 --hash=sha256:{_SHA}\n",
 )
 _ENDPOINT = BuildPin(BuildKind.ENDPOINT, "http://h:1", "vllm", "0.32.0", "unknown", "", None, "", url="http://h:1")
+_IMAGE = BuildPin(
+    BuildKind.IMAGE, "image:a/b:v1", "vllm", "unknown", "cuda", "", None, "", f"a/b@sha256:{_SHA}", commit="a" * 40
+)
+_REMOTE = replace(_PIN, kind=BuildKind.REMOTE_WHEEL, url="https://host/a.whl", commit="b" * 40)
 
 
-@pytest.mark.parametrize("pin", [_PIN, _ENDPOINT], ids=["wheel", "endpoint"])
+@pytest.mark.parametrize(
+    "pin", [_PIN, _ENDPOINT, _IMAGE, _REMOTE], ids=["wheel", "endpoint", "image", "wheel-by-address"]
+)
 def test_a_pin_survives_the_disk(tmp_path: Path, pin: BuildPin) -> None:
     """What is written is read back equal, and writing it twice gives the same bytes."""
     path = tmp_path / "deep" / "pin.json"

@@ -95,8 +95,8 @@ def test_machines_that_differ_are_named_fact_by_fact():
     after = replace(before, facts={"cpu_model": "Xeon", "host": "a"}, notes={"kernel": "6.9"})
     found = difference_statements(SUT, SUT, runners=([before, before], [before, after]))
     assert found == (
-        "the machine differs in the fact cpu_model: EPYC against EPYC and Xeon",
-        "the machine differs in the note kernel: 6.8 against 6.8 and 6.9",
+        "the machine differs in the fact cpu model EPYC -> EPYC and Xeon",
+        "the machine differs in the note kernel 6.8 -> 6.8 and 6.9",
     )
     assert "nothing that Redline knows of differs" in difference_statements(SUT, SUT, runners=([before], []))[0]
 

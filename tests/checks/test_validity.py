@@ -36,7 +36,7 @@ from redline.model import (
     StampSource,
     TokenCounts,
 )
-from tests.store.trial_examples import CLIENT
+from tests.store.trial_examples import CLIENT, make_pin
 
 SERVER = Scenario(
     name="server",
@@ -100,9 +100,7 @@ def repeat(index, **changes):
 
 def read(repeats, scenario=SERVER, reported="0.32.0", installed="0.32.0"):
     """Every rule by name."""
-    readings = trial_validity(
-        scenario, repeats, pin_version="0.32.0", reported_version=reported, installed_version=installed
-    )
+    readings = trial_validity(scenario, repeats, pin=make_pin(), reported_version=reported, installed_version=installed)
     return {reading.rule: reading for reading in readings}
 
 
@@ -260,7 +258,7 @@ def calibrated(requests_per_s, calibration):
     readings = trial_validity(
         SERVER,
         repeats,
-        pin_version="0.32.0",
+        pin=make_pin(),
         reported_version="0.32.0",
         installed_version=None,
         calibration=calibration,

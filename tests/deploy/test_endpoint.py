@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from redline.deploy.endpoint import Answer, ask_first, ask_transcription, attach, is_answered, normal_url, open_client
+from redline.deploy.endpoint import ask_first, ask_transcription, attach, is_answered, normal_url, open_client
+from redline.deploy.endpoint_answer import Answer
 from redline.errors import DeployError, ServerNotReadyError, UsageError
 from redline.simulator.process import simulator
 from redline.simulator.settings import Serving, Settings, Timing

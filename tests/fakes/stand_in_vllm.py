@@ -59,6 +59,20 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def stream(self, count: int) -> None:
+        """One chunk per token, usage, the end: as vLLM streams a completion."""
+        chunks: list[dict[str, object]] = [
+            {"choices": [{"index": 0, "text": "x", "token_ids": [5], "finish_reason": None}]}
+        ] * count
+        usage = {"prompt_tokens": 4, "completion_tokens": count, "total_tokens": 4 + count}
+        chunks += [{"choices": [{"index": 0, "text": "", "finish_reason": "length"}]}, {"choices": [], "usage": usage}]
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        for chunk in chunks:
+            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
+
     def do_GET(self) -> None:
         match self.path:
             case "/health":
@@ -85,6 +99,9 @@ class Handler(BaseHTTPRequestHandler):
                 if MODE == "slow" and not STATE["first_completion"].is_set():
                     time.sleep(1)
                 count = request["max_tokens"]
+                if request.get("stream"):
+                    self.stream(count)
+                    return
                 self.answer(200, {"choices": [{"text": "x" * count}], "usage": {"completion_tokens": count}})
                 STATE["first_completion"].set()
 
@@ -216,4 +233,5 @@ if __name__ == "__main__":
     assert MODE in MODES, MODE
     note_pid(os.getpid())
     PREPARATIONS.get(MODE, lambda: None)()
+    ThreadingHTTPServer.request_queue_size = 128  # as uvicorn: a full queue costs a second each
     ThreadingHTTPServer((ARGUMENTS.host, ARGUMENTS.port), Handler).serve_forever()

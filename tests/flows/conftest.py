@@ -23,7 +23,7 @@ def content(tmp_path: Path) -> Path:
     for name in ("scenarios", "recipes", "runners"):
         shutil.copytree(ROOT / name, root / name)
     shutil.copytree(ROOT / "checks" / "policies", root / "checks" / "policies")
-    for name, limit in (("cpu", "0.05"), ("cpu-stand-ins", "0.15")):
+    for name, limit in (("cpu", "0.05"), ("cpu-2-replicas", "0.05"), ("cpu-stand-ins", "0.15")):
         runner = root / "runners" / f"{name}.toml"
         text = runner.read_text()
         assert f"foreign_cpu_share_max = {limit}" in text

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from checks.accuracy_target import LEFT_TO_TARGET
 from flows import answer, judge
 from flows.plan import Options, Use, Wanted, make_plan
 from flows.progress import Narrator
@@ -107,7 +108,7 @@ def test_a_target_stands_in_for_a_comparison_only_if_it_asks_for_as_much(
     session = changed(session, accuracy=replace(target, share_min=share_min))
     found = of_answers(session, answered(Arm.BASELINE, REACHED, SAME), answered(Arm.CANDIDATE, REACHED, FEWER))
     assert found.finding is finding
-    assert (answer.LEFT_TO_TARGET in found.accuracy[0].warnings) is (finding is Finding.NO_WORSE)
+    assert (LEFT_TO_TARGET in found.accuracy[0].warnings) is (finding is Finding.NO_WORSE)
 
 
 def test_answers_that_nobody_can_tell_are_no_pass(tmp_path: Path) -> None:

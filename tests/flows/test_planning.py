@@ -20,7 +20,7 @@ from flows.plan import Options, Use, Wanted, make_plan
 from flows.request import GateRequest
 from flows.workspace import CHECKOUT, Workspace
 from redline.cli import main
-from redline.errors import ContentError, RunnerBusyError, UsageError
+from redline.errors import ContentError, InfrastructureError, RunnerBusyError
 from redline.model import Arm, Finding, Placement, RunnerFingerprint
 from redline.runner.lock import runner_lock
 from redline.store.trials import write_trial
@@ -163,19 +163,21 @@ def test_a_plan_is_refused_as_the_gate_would_be(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("use", list(Use))
-def test_a_placement_of_several_servers_is_refused_in_a_plan_too(tmp_path, use):
-    """Nobody plans for an hour what the command will not do; replicas that somebody started are measured."""
+def test_another_machine_can_be_planned_for_and_not_started_on(tmp_path, use):
+    """A placement of eight servers is planned anywhere, and refused where there are no such accelerators."""
     for folder in ("scenarios", "recipes", "runners", "datasets", "checks/policies"):
         shutil.copytree(CHECKOUT / folder, tmp_path / folder)
     text = (CHECKOUT / "runners" / "cpu.toml").read_text().replace('platform = "cpu"', 'platform = "rocm"')
     (tmp_path / "runners" / "amd.toml").write_text(f'{text}\naccelerator = "MI300X"\naccelerator_count = 8\n')
     options = replace(request_of(tmp_path, "llama2-70b-server", use=use).options, runner="amd")
     workspace = Workspace(tmp_path, tmp_path / "state")
-    with pytest.raises(UsageError, match="placed as 8 servers on MI300X") as caught:
-        make_plan("run", workspace, options, [Wanted(Arm.CANDIDATE, "vllm==0.32.0")], to_start=False)
-    assert "--endpoint URL1,URL2" in caught.value.next_step
-    with pytest.raises(ContentError, match="is not prepared"):
-        make_plan("run", workspace, options, [Wanted(Arm.SINGLE, "http://127.0.0.1:9")], to_start=False)
+    wanted = [Wanted(Arm.CANDIDATE, "vllm==0.32.0")]
+    with pytest.raises(InfrastructureError, match="needs accelerators of amd that are not here") as caught:
+        make_plan("run", workspace, options, wanted)
+    assert caught.value.expected == "8 x MI300X"
+    assert "redline doctor --runner amd" in caught.value.next_step
+    with pytest.raises(ContentError, match="is not prepared"):  # the data set: the placement is no obstacle
+        make_plan("run", workspace, options, wanted, to_start=False)
 
 
 @pytest.mark.parametrize(

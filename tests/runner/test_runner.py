@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from redline.deploy.affinity import pin
 from redline.errors import RunnerBusyError
-from redline.runner.affinity import pin
 from redline.runner.fingerprint import read_fingerprint, split_cpus, usable_cpu_ids
 from redline.runner.lock import runner_lock
 from redline.runner.telemetry import cpu_shares, read_cpu_times

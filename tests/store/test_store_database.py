@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 
 from redline.errors import StoreError, UsageError
 from redline.metrics import CATALOGUE, reading_of
-from redline.model import Outcome, Repeat, RequestRecord, Trial, TrialStatus, with_status
+from redline.model import (
+    Outcome,
+    Repeat,
+    RequestRecord,
+    RouterPin,
+    SystemUnderTest,
+    Trial,
+    TrialStatus,
+    with_status,
+)
 from redline.store.database import STORAGE_VERSION, ingest, query
 from redline.store.trials import read_trial, write_trial
 from tests.store.trial_examples import HOSTILE_TEXTS, dump, make_pin, make_record, make_trial, trials
@@ -145,6 +154,38 @@ def test_figures_have_a_table(tmp_path: Path) -> None:
         "it's; --": 1.0,
         "half \\ud83d": 2.0,
     }
+
+
+def test_telemetry_and_replicas_have_tables(tmp_path: Path) -> None:
+    """Every sample with its repeat, source and name, and every replica with its accelerators, as they were given."""
+    made = make_trial("new")
+    write_trial(tmp_path / "trials", made)
+    bare = tuple(dataclasses.replace(repeat, telemetry=()) for repeat in made.repeats)
+    write_trial(tmp_path / "trials", make_trial("old", repeats=bare, replicas=()))
+    ingest(tmp_path / "trials", tmp_path / "redline.db")
+    _, rows = query(tmp_path / "redline.db", "FROM telemetry ORDER BY ALL")
+    assert rows == sorted(
+        ("new", repeat.index, sample.at_ns, sample.source, sample.name, sample.value)
+        for repeat in made.repeats
+        for sample in repeat.telemetry
+    )
+    _, rows = query(tmp_path / "redline.db", "FROM replicas ORDER BY ALL")
+    assert rows == [("new", 0, "replica 0", ["GPU-1"], 24.5), ("new", 1, "replica 1", [], 0.0)]
+
+
+def test_a_commit_and_a_router_stand_with_their_build_and_system(tmp_path: Path) -> None:
+    """What spread the load and which source was built are columns, empty where nothing is known."""
+    pinned = dataclasses.replace(make_pin("0.33.0"), commit="c0ffee1234" * 4)
+    router = RouterPin("example/router@sha256:" + "ab" * 32, "plugins: [{type: queue-scorer}]\n")
+    write_trial(tmp_path / "trials", make_trial("plain"))
+    write_trial(tmp_path / "trials", make_trial("routed", sut=SystemUnderTest(pinned, router=router)))
+    ingest(tmp_path / "trials", tmp_path / "redline.db")
+    sql = "SELECT version, commit, router_image, router_config FROM systems JOIN pins USING (pin_id) ORDER BY version"
+    assert query(tmp_path / "redline.db", sql)[1] == [
+        ("0.32.0", "", "", ""),
+        ("0.33.0", pinned.commit, router.image, router.config),
+    ]
+    assert read_trial(tmp_path / "trials" / "routed").sut == SystemUnderTest(pinned, router=router)
 
 
 def test_partial_and_invalid_trials_are_kept_and_marked(tmp_path: Path) -> None:

@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from redline.errors import StoreError
-from redline.model import RequestRecord, Trial
+from redline.model import RequestRecord, TelemetrySample, Trial
 from redline.store.encoding import digest_of
 from redline.store.trials import list_trials, read_trial, write_trial
 from tests.store.trial_examples import HOSTILE_TEXTS, any_text, floats, make_pin, make_trial, trials
 
 ROOT = Path(__file__).parents[2]
-FILES = ("manifest.json", "requests.parquet", "repeats.parquet", "server_counters.parquet")
+FILES = ("manifest.json", "requests.parquet", "repeats.parquet", "server_counters.parquet", "telemetry.parquet")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -54,6 +54,49 @@ def test_trials_written_before_there_were_figures_still_read(tmp_path: Path) -> 
     (path / "manifest.json").write_text(json.dumps(manifest | {"digest": digest_of(manifest)}))
     assert read_trial(path) == make_trial()
     assert read_trial(path).figures == {}
+
+
+def without_telemetry(trial: Trial) -> Trial:
+    """The trial as it would have been measured before there was telemetry."""
+    return dataclasses.replace(
+        trial, repeats=tuple(dataclasses.replace(repeat, telemetry=()) for repeat in trial.repeats)
+    )
+
+
+def test_trials_written_before_there_was_telemetry_still_read(tmp_path: Path) -> None:
+    """Their manifest names no such file and no replicas: they are trials without, not damaged ones."""
+    path = write_trial(tmp_path, make_trial())
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["replicas"]
+    del manifest["files"]["telemetry.parquet"]
+    (path / "manifest.json").write_text(json.dumps(manifest | {"digest": digest_of(manifest)}))
+    older = dataclasses.replace(without_telemetry(make_trial()), replicas=())
+    assert read_trial(path) == older, "a file that the manifest does not name is not the trial's"
+    (path / "telemetry.parquet").unlink()
+    assert read_trial(path) == older
+    assert write_trial(tmp_path, older) == path, "and it says the same as one that is written today"
+
+
+@pytest.mark.parametrize("name", ["requests.parquet", "repeats.parquet", "server_counters.parquet"])
+def test_only_telemetry_may_be_missing(tmp_path: Path, name: str) -> None:
+    """A manifest that does not name one of the tables that every trial had is damaged."""
+    path = write_trial(tmp_path, make_trial())
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["files"][name]
+    (path / "manifest.json").write_text(json.dumps(manifest | {"digest": digest_of(manifest)}))
+    with pytest.raises(StoreError, match=name):
+        read_trial(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_telemetry_is_finite(tmp_path: Path, value: float) -> None:
+    """What is no number says nothing of a machine: it is refused by name, and nothing is written."""
+    trial = make_trial()
+    repeat = dataclasses.replace(trial.repeats[0], telemetry=(TelemetrySample(1, "GPU-1", "power_w", value),))
+    with pytest.raises(StoreError, match="cannot be stored") as caught:
+        write_trial(tmp_path, dataclasses.replace(trial, repeats=(repeat,)))
+    assert "power_w of GPU-1 in repeat 0" in caught.value.found
+    assert list_trials(tmp_path) == ()
 
 
 def test_nan_survives_and_is_equal_content(tmp_path: Path) -> None:

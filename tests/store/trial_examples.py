@@ -17,10 +17,13 @@ from redline.model import (
     ClientReport,
     Outcome,
     Repeat,
+    Replica,
     RequestRecord,
+    RouterPin,
     RunnerFingerprint,
     StampSource,
     SystemUnderTest,
+    TelemetrySample,
     TokenCounts,
     Trial,
     TrialStatus,
@@ -91,6 +94,15 @@ def make_record(index: int, rng: random.Random, chunk_count: int = 8) -> Request
     )
 
 
+def make_telemetry(text: str = "") -> tuple[TelemetrySample, ...]:
+    """Four instants of a CPU and of one accelerator, in the middle of a window."""
+    return tuple(
+        TelemetrySample(250_000_000 + instant * 500_000_000, source, name, value + instant)
+        for instant in range(4)
+        for source, name, value in (("cpu", "busy_share", 0.25), (f"GPU-1{text}", "graphics_clock_hz", 1.98e9))
+    )
+
+
 def make_trial(
     trial_id: str = "t1",
     *,
@@ -115,6 +127,7 @@ def make_trial(
             steal_share=0.0,
             client=CLIENT,
             drop_reason="warm-up" + text if index == 0 else "",
+            telemetry=() if index == 2 else make_telemetry(text),
         )
         for index in range(repeat_count)
     )
@@ -135,6 +148,7 @@ def make_trial(
         repeats=repeats,
         validity=(ValidityReading("schedule lag" + text, "1 ms", "20 ms", ok=True),),
         detail=text,
+        replicas=(Replica("replica 0" + text, ("GPU-1" + text,), 24.5), Replica("replica 1" + text)),
     )
     return dataclasses.replace(trial, **changes)  # type: ignore[arg-type]  # any field of Trial, by name
 
@@ -145,6 +159,7 @@ int64 = st.integers(-(2**63), 2**63 - 1)
 texts = st.one_of(st.text(max_size=20), st.sampled_from(HOSTILE_TEXTS))
 surrogates = st.text(st.characters(exclude_categories=()), max_size=10)
 floats = st.floats(allow_nan=False)
+finite = st.floats(allow_nan=False, allow_infinity=False)
 any_text = st.one_of(texts, surrogates)
 
 pins = st.builds(
@@ -158,6 +173,7 @@ pins = st.builds(
     wheel_sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
     lock=st.text(min_size=1, max_size=200),
     url=st.none() | any_text,
+    commit=st.sampled_from(("", "c0ffee1234" * 4)),
 ) | st.builds(
     BuildPin,
     kind=st.just(BuildKind.ENDPOINT),
@@ -196,11 +212,17 @@ systems = st.builds(
     pin=pins,
     extra_args=st.lists(any_text, max_size=3).map(tuple),
     models=st.lists(st.tuples(any_text, any_text), max_size=2).map(tuple),
+    router=st.none()
+    | st.builds(
+        RouterPin,
+        image=st.text("0123456789abcdef", min_size=64, max_size=64).map("example/router@sha256:{}".format),
+        config=any_text.map("kind: {}".format),
+    ),
 )
 
 
-def trials(chunk_tokens_max: int = 2**31 - 1) -> st.SearchStrategy[Trial]:
-    """Any trial the store accepts."""
+def repeats_of_any_kind(chunk_tokens_max: int) -> st.SearchStrategy[Repeat]:
+    """Any repeat the store accepts."""
     records = st.builds(
         RequestRecord,
         index=int64,
@@ -219,7 +241,7 @@ def trials(chunk_tokens_max: int = 2**31 - 1) -> st.SearchStrategy[Trial]:
         replica=st.integers(0, 2**31 - 1),
         resent=st.booleans(),
     )
-    repeats = st.builds(
+    return st.builds(
         Repeat,
         index=int64,
         started_at=any_text,
@@ -230,7 +252,15 @@ def trials(chunk_tokens_max: int = 2**31 - 1) -> st.SearchStrategy[Trial]:
         steal_share=floats,
         client=client_reports,
         drop_reason=any_text,
+        telemetry=st.lists(
+            st.builds(TelemetrySample, at_ns=int64, source=any_text, name=any_text, value=finite), max_size=4
+        ).map(tuple),
     )
+
+
+def trials(chunk_tokens_max: int = 2**31 - 1) -> st.SearchStrategy[Trial]:
+    """Any trial the store accepts."""
+    repeats = repeats_of_any_kind(chunk_tokens_max)
     return st.builds(
         Trial,
         trial_id=trial_ids.filter(lambda name: name != "pins"),
@@ -255,6 +285,10 @@ def trials(chunk_tokens_max: int = 2**31 - 1) -> st.SearchStrategy[Trial]:
             st.builds(ValidityReading, rule=any_text, reading=any_text, limit=any_text, ok=st.booleans()), max_size=3
         ).map(tuple),
         detail=any_text,
+        replicas=st.lists(
+            st.builds(Replica, name=any_text, device_uuids=st.lists(any_text, max_size=2).map(tuple), start_s=floats),
+            max_size=2,
+        ).map(tuple),
     )
 
 

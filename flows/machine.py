@@ -1,0 +1,86 @@
+"""The machine that measures: its accelerators, and what decides whether its results may be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from flows.workspace import Workspace
+from redline.builds.build_spec import UNKNOWN_PLATFORM, EndpointSpec, parse_spec
+from redline.deploy.placing import usable
+from redline.errors import InfrastructureError, UsageError
+from redline.model import BuildPin, Device, RunnerClass, RunnerFingerprint, Trial
+from redline.runner.accelerators import opened_readers
+from redline.runner.fingerprint import read_fingerprint
+
+VENDORS = {"cuda": "nvidia", "rocm": "amd"}
+
+
+def serves_here(runner_class: RunnerClass, specs: Sequence[str]) -> bool:
+    """True if the servers run on this machine: neither in a cluster nor somebody else's."""
+    return runner_class.deployer == "host" and not any(isinstance(parse_spec(spec), EndpointSpec) for spec in specs)
+
+
+def fingerprint_of(runner_class: RunnerClass, *, serves: bool = True) -> RunnerFingerprint:
+    """This machine's fingerprint, with the accelerators that the class uses where it serves.
+
+    Raises InfrastructureError if those cannot be read, UsageError as `devices_of`.
+    """
+    devices = devices_of(runner_class) if serves and runner_class.deployer == "host" else ()
+    return read_fingerprint(runner_class.platform, [each.uuid for each in devices]) if devices else read_fingerprint()
+
+
+def is_this_machine(workspace: Workspace, runner: str, fingerprint_id: str) -> bool:
+    """True if this machine is the one of a fingerprint, as a runner class reads it; False where it cannot be read."""
+    try:
+        return fingerprint_of(workspace.runner_class(runner)).fingerprint_id == fingerprint_id
+    except (UsageError, InfrastructureError):
+        return False
+
+
+def measured_on(planned: RunnerFingerprint, trials: Sequence[Trial]) -> RunnerFingerprint:
+    """The fingerprint that the trials share; of several, one that equals none of theirs; as planned without trials.
+
+    In a cluster what serves is known only when it has served: a night on other nodes is another series.
+    """
+    found = {trial.fingerprint.fingerprint_id: trial.fingerprint for trial in trials}
+    if len(found) > 1:
+        return RunnerFingerprint(facts={"machines": ", ".join(sorted(found))}, notes=planned.notes)
+    return next(iter(found.values()), planned)
+
+
+def devices_of(runner_class: RunnerClass) -> tuple[Device, ...]:
+    """The accelerators of this machine that the class uses, of those that its caller left visible; () on CPUs.
+
+    As many as the class says, the first ones. Raises InfrastructureError if there are too few, or other ones than the
+    class says; UsageError if a variable that chooses among them names none.
+    """
+    vendor = VENDORS.get(runner_class.platform)
+    if vendor is None:
+        return ()
+    with opened_readers() as opened:
+        found = usable([device for reader in opened.readers if reader.vendor == vendor for device in reader.devices()])
+    count = max(1, runner_class.accelerator_count)
+    if len(found) < count:
+        said = [f"{len(found)} that can be used", *opened.problems, *(opened.absent if not found else ())]
+        raise InfrastructureError(
+            f"runner class {runner_class.name} needs accelerators of {vendor} that are not here",
+            expected=f"{count} x {runner_class.accelerator or vendor}",
+            found="; ".join(said),
+            next_step=f"redline doctor --runner {runner_class.name}, or choose a runner class that fits this machine",
+        )
+    wanted = runner_class.healthy.device_model if runner_class.healthy is not None else ""
+    others = sorted({device.model for device in found if wanted.lower() not in device.model.lower()})
+    if others:
+        raise InfrastructureError(
+            f"this machine is not of runner class {runner_class.name}",
+            expected=f"accelerators that call themselves {wanted}",
+            found=", ".join(others),
+            next_step="choose the class of this machine: results of different accelerators are never compared",
+        )
+    return found[:count]
+
+
+def on_class(pin: BuildPin, runner_class: RunnerClass) -> BuildPin:
+    """The pin for the class's platform where its own is not known: an image whose name does not say what it is for."""
+    return replace(pin, platform=runner_class.platform) if pin.platform == UNKNOWN_PLATFORM else pin

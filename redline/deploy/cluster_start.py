@@ -1,0 +1,363 @@
+"""The wait until everything that was made in a cluster serves: looked at anew at every change, bounded in every way.
+
+The state is always listed whole and judged as it is; watching only says when to look again. So no event can be missed,
+and a stream that breaks or expires changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import httpx
+
+from redline.deploy.cluster_client import CallLimits, Cluster, Json
+from redline.deploy.cluster_failures import broken_container, crash_error, image_problem, warnings_about
+from redline.deploy.cluster_logs import keep_logs, log_path
+from redline.deploy.cluster_objects import GONE_S_MAX, Kinds, Made
+from redline.deploy.cluster_pods import Container, Hope, Pod, Trouble, pod_of, summary, trouble_of
+from redline.deploy.cluster_ready import JUDGED, contradiction, unready
+from redline.deploy.deployer import Order
+from redline.deploy.diagnosis import last_line
+from redline.deploy.endpoint import COMPLETION_S_MAX, ask_first, ask_version, is_answered, open_client
+from redline.deploy.manifests_text import object_name
+from redline.errors import ClusterError, DeployError, ServerDiedError, ServerExitedError, ServerNotReadyError
+
+SUMMARY_LINE_COUNT_MAX = 4
+
+ASK_AGAIN_S = 0.5
+REACHED_S_MAX = 5.0
+"""How long an address may take to say anything at all; another may be the one that can be reached from here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds in seconds.
+
+    `start_margin_s`: beyond the recipe's start_s_max, for finding a node and pulling an image. `place_s`,
+    `pull_s`, `configuration_s`: how long a pod without a node (a node may be on its way), an image that cannot be
+    pulled, a configuration that does not work may stay so. `answer_s`: from ready to a first answer, for routes to
+    spread. `turn_s`: the longest time between two looks.
+    """
+
+    start_margin_s: float = 600.0
+    place_s: float = 600.0
+    pull_s: float = 300.0
+    configuration_s: float = 60.0
+    answer_s: float = 120.0
+    gone_s: float = GONE_S_MAX
+    turn_s: float = 5.0
+    calls: CallLimits = field(default_factory=CallLimits)
+
+    def of(self, hope: Hope) -> float | None:
+        """How long a trouble may last; None if as long as the start may."""
+        bounds = {"hopeless": 0.0, "pull": self.pull_s, "configuration": self.configuration_s, "place": self.place_s}
+        return bounds.get(hope)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way of serving in a cluster.
+
+    `name`: of the deployer. `urls`: the router's addresses, best first, from the order and the objects as they are
+    now. `kinds`: of everything that it may make.
+    """
+
+    name: str
+    urls: Callable[[Order, tuple[Json, ...]], tuple[str, ...]]
+    kinds: Kinds
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is started where: an order in its cluster."""
+
+    cluster: Cluster
+    way: Way
+    order: Order
+    made: Made
+    namespace: str
+    reach_pods: bool
+    selector: str
+    limits: Limits
+
+    @property
+    def image_digest(self) -> str:
+        """`sha256:...` of the pinned image."""
+        return (self.order.sut.pin.url or "").rpartition("@")[2]
+
+    def pods(self) -> tuple[tuple[Json, ...], str]:
+        """The serving pods by name, and the version of the list. Raises ClusterError."""
+        found, version = self.cluster.listed("v1", "Pod", self.namespace, labels=self.selector)
+        return tuple(sorted(found, key=lambda each: str(each["metadata"]["name"]))), version
+
+    def log_of(self, pod: Pod, container: Container) -> str:
+        """Where a container's log is kept."""
+        return str(log_path(self.order.log_dir, self.order.name, pod.name, container.name))
+
+    def keep_logs(self, pods: Collection[Pod]) -> None:
+        """Keep what they said so far; a full disk or a silent cluster is no reason to fail here."""
+        with suppress(OSError):
+            keep_logs(self.cluster, pods, self.order.log_dir, self.order.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look: the objects that are judged, the pods, what is not ready, the pods' version to watch from.
+
+    `behind`: the first object that is not ready.
+    """
+
+    objects: tuple[Json, ...]
+    pods: tuple[Pod, ...]
+    has_all_pods: bool
+    behind: Json | None
+    waits_for: tuple[str, ...]
+    version: str
+
+    @property
+    def text(self) -> str:
+        """What is waited for, for people."""
+        pods = [summary(pod) for pod in self.pods if not pod.ready or pod.ending]
+        lines = [*pods, *self.waits_for] or [f"{len(self.pods)} pods ready, no answer yet"]
+        return "; ".join(lines[:SUMMARY_LINE_COUNT_MAX])
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What answered: (name, address, version, seconds from the start to its first answer) each, and the pods."""
+
+    answers: tuple[tuple[str, str, str, float], ...]
+    pods: tuple[Pod, ...]
+
+
+class Starting:
+    """The wait for one target. `status` is what it waits for now."""
+
+    def __init__(self, target: Target, closed: threading.Event) -> None:
+        self._target = target
+        self._closed = closed
+        self._started = time.monotonic()
+        self._since: dict[tuple[str, str], float] = {}
+        self._ready_since: float | None = None
+        self._answers: dict[str, tuple[str, str, float]] = {}
+        self._refusal = ""
+        self.status = "waiting for its first pod"
+
+    def until_ready(self) -> Served:
+        """What serves, once every address answered a real request. Raises DeployError."""
+        target, limits = self._target, self._target.limits
+        recipe = target.order.recipe
+        deadline = self._started + recipe.start_s_max + limits.start_margin_s
+        while not self._closed.is_set():
+            seen = self._look()
+            self.status = seen.text + self._newest_words(seen)
+            self._require_hope(seen)
+            served = self._served(seen)
+            if served is not None:
+                return served
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise self._not_ready(seen)
+            self._wait_for_change(seen, min(limits.turn_s, left_s))
+        raise ServerNotReadyError(f"{target.order.name} was stopped before it was ready")
+
+    def _wait_for_change(self, seen: Seen, turn_s: float) -> None:
+        """Return when it is worth another look, at the latest after `turn_s`."""
+        target = self._target
+        if not seen.has_all_pods:
+            pods = target.cluster.resource("v1", "Pod")
+            target.cluster.wait_for_change(pods, target.namespace, seen.version, turn_s, labels=target.selector)
+        elif seen.behind is not None:
+            metadata = seen.behind["metadata"]
+            kind = target.cluster.resource(seen.behind["apiVersion"], seen.behind["kind"])
+            fields, version = f"metadata.name={metadata['name']}", str(metadata.get("resourceVersion", ""))
+            target.cluster.wait_for_change(kind, target.namespace, version, turn_s, fields=fields)
+        else:
+            self._closed.wait(min(ASK_AGAIN_S, turn_s))
+
+    # --- looking --------------------------------------------------------------------------------------------
+
+    def _look(self) -> Seen:
+        target = self._target
+        objects = target.made.read(JUDGED)
+        if len(objects) < target.made.count(JUDGED):
+            raise ClusterError(
+                f"what {target.order.name} is served by was deleted while it started",
+                expected="objects that only Redline ends",
+                found=f"{len(objects)} of {target.made.count(JUDGED)} are left",
+                next_step="see who deletes in this namespace; the cluster's audit log knows",
+            )
+        listed, version = target.pods()
+        pods = tuple(map(pod_of, listed))
+        waits_for = [line for each in objects for line in unready(each)]
+        there = [pod for pod in pods if pod.ready and not pod.ending]
+        has_all = len(there) == target.order.replica_count
+        if not has_all:
+            waits_for.append(f"{len(there)} of {target.order.replica_count} pods ready")
+        behind = next((each for each in objects if unready(each)), None)
+        return Seen(objects, pods, has_all, behind, tuple(waits_for), version)
+
+    def _newest_words(self, seen: Seen) -> str:
+        """What a pod that is loading its model said last."""
+        loading = next((pod for pod in seen.pods if pod.phase == "Running" and not pod.ready), None)
+        container = loading.serving(self._target.image_digest) if loading is not None else None
+        if loading is None or container is None or not container.running:
+            return ""
+        try:
+            said = self._target.cluster.log(
+                loading.namespace, loading.name, container.name, previous=False, line_count=20
+            )
+        except ClusterError:
+            return ""
+        line = last_line(tuple(said.decode("utf-8", "replace").splitlines()))
+        return f"; it says: {line[:200]}" if line else ""
+
+    # --- giving up ------------------------------------------------------------------------------------------
+
+    def _require_hope(self, seen: Seen) -> None:
+        for pod in seen.pods:
+            other = image_problem(pod, self._target.image_digest)
+            if other and not pod.ending:
+                raise DeployError(
+                    f"pod {pod.name} does not run the pinned image",
+                    expected=self._target.order.sut.pin.url or "",
+                    found=other,
+                    next_step="an admission rule of the cluster replaces images: exempt this namespace, "
+                    "or pin the image that it puts there",
+                )
+        troubles = {found.key: found for pod in seen.pods if not pod.ending and (found := trouble_of(pod)) is not None}
+        for each in seen.objects:
+            said = contradiction(each)
+            if said:
+                troubles["object", "configuration"] = Trouble("object", "PresetsCombined", said, "configuration")
+        now = time.monotonic()
+        self._since = {key: self._since.get(key, now) for key in troubles}
+        for key, trouble in troubles.items():
+            bound_s = self._target.limits.of(trouble.hope)
+            if bound_s is not None and now - self._since[key] >= bound_s:
+                raise self._hopeless(trouble, seen)
+
+    def _hopeless(self, trouble: Trouble, seen: Seen) -> DeployError:
+        self._target.keep_logs(seen.pods)
+        recipe, order = self._target.order.recipe, self._target.order
+        pod = next((each for each in seen.pods if each.name == trouble.pod), None)
+        broken = broken_container(pod) if pod is not None and trouble.container else None
+        if pod is not None and broken is not None:
+            return crash_error(
+                broken,
+                ServerExitedError,
+                problem=f"pod {pod.name} on {pod.node or 'no node'}: {trouble.text}",
+                expected=f"a completion within {recipe.start_s_max:g} s",
+                platform=order.sut.pin.platform,
+                log_path=log_path(order.log_dir, order.name, pod.name, broken.name),
+            )
+        advice = {
+            "place": "free or add nodes, or correct accelerator_resource and node_selector in [cluster]",
+            "pull": "see whether the nodes reach the registry and image_pull_secret may read it",
+            "configuration": "the text names what is missing, refused or contradicts itself: the image's reference and "
+            "image_pull_secret in [cluster], a Secret, a claim",
+        }
+        said = (trouble.text, *warnings_about(self._target.cluster, self._target.namespace, trouble.pod))
+        return ClusterError(
+            f"{order.name} cannot be served as it stands",
+            expected="pods that find a node, their image and their configuration",
+            found="\n    ".join(said),
+            next_step=advice.get(trouble.hope, "correct the build's image reference"),
+        )
+
+    def _not_ready(self, seen: Seen) -> ServerNotReadyError:
+        target = self._target
+        target.keep_logs(seen.pods)
+        said = (seen.text, *warnings_about(target.cluster, target.namespace, object_name(target.order)))
+        return ServerNotReadyError(
+            f"{target.order.name} was not ready in time",
+            expected=f"a completion within {target.order.recipe.start_s_max:g} s, and {target.limits.start_margin_s:g} "
+            "s for finding a node and pulling the image",
+            found="\n    ".join(said),
+            next_step=f"read the logs in {target.order.log_dir}; raise start_s_max in recipe "
+            f"{target.order.recipe.name} if it is only slow",
+        )
+
+    # --- asking ---------------------------------------------------------------------------------------------
+
+    def _served(self, seen: Seen) -> Served | None:
+        """What serves if everything is ready and every address answers; None if not yet. Raises DeployError."""
+        if seen.waits_for:
+            self._ready_since = None
+            return None
+        if self._ready_since is None:
+            self._ready_since = time.monotonic()
+        pods = tuple(pod for pod in seen.pods if pod.ready and not pod.ending)
+        addresses = self._addresses(pods)
+        for name, urls in addresses:
+            if name not in self._answers:
+                self._ask(name, urls)
+        if all(name in self._answers for name, _ in addresses):
+            return Served(tuple((name, *self._answers[name]) for name, _ in addresses), pods)
+        if time.monotonic() - self._ready_since > self._target.limits.answer_s:
+            raise ServerNotReadyError(
+                f"{self._target.order.name} is ready but answers no {self._target.order.recipe.serves}",
+                expected=f"a first answer within {self._target.limits.answer_s:g} s of being ready",
+                found=self._refusal or "no address",
+                next_step='reach = "pods" needs a way from here to pod addresses, reach = "router" to the gateway; '
+                "401 or 403: the gateway asks for a token, switch that off; for an untrusted certificate name its "
+                "authority in $SSL_CERT_FILE",
+            )
+        return None
+
+    def _addresses(self, pods: tuple[Pod, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """(name, addresses of which one has to answer) of each replica, or of the router."""
+        target = self._target
+        if not target.reach_pods:
+            urls = target.way.urls(target.order, target.made.read())
+            self._refusal = self._refusal or ("" if urls else "the service names no address")
+            return (("router", urls),)
+        found = []
+        for pod in pods:
+            container = pod.serving(target.image_digest)
+            assert container is not None  # _require_hope looked
+            host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip
+            found.append((pod.name, (f"{container.scheme}://{host}:{container.port}",)))
+        return tuple(found)
+
+    def _ask(self, name: str, urls: tuple[str, ...]) -> None:
+        """Ask each address until one answers and says which vLLM it is; why none did goes to the refusal."""
+        recipe = self._target.order.recipe
+        for url in urls:
+            try:
+                with open_client(url) as client:  # without a key: Redline's own servers never get one
+                    client.get("/health", timeout=REACHED_S_MAX)  # whatever it says: an address that leads nowhere
+                    answer = ask_first(client, recipe.served_model_name, recipe.serves, self._ask_s())
+                    if not is_answered(answer, recipe.serves):
+                        self._refusal = f"{url}: {answer.status} {answer.text}"
+                        continue
+                    answered_s = time.monotonic() - self._started
+                    self._answers[name] = (url, ask_version(client), answered_s)
+                    return
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                self._refusal = f"{url}: {type(error).__name__}: {error}"
+            except DeployError as error:  # no /version: a router's routes may not all be there yet
+                self._refusal = f"{error.problem}: {error.expected}, but {error.found}"
+
+    def _ask_s(self) -> float:
+        waited_s = time.monotonic() - (self._ready_since or time.monotonic())
+        return min(COMPLETION_S_MAX, max(1.0, self._target.limits.answer_s - waited_s))
+
+
+def require_alike(answers: tuple[tuple[str, str, str, float], ...]) -> str:
+    """The version that all of them told. Raises DeployError if they differ, ServerDiedError if there are none."""
+    versions = {version for _, _, version, _ in answers}
+    if not versions:
+        raise ServerDiedError("nothing answers any more")
+    if len(versions) > 1:
+        raise DeployError(
+            "the replicas are different builds",
+            expected="one version from all of them",
+            found=", ".join(f"{name}: {version}" for name, _, version, _ in answers),
+            next_step="report this with the logs: one image was asked for",
+        )
+    return versions.pop()

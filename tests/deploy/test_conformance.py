@@ -1,0 +1,117 @@
+"""The one suite that every deployer passes, in each one's own setting."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from redline.deploy.deployer import Order
+from redline.deploy.supervisor_program import process_table
+from redline.model import BuildKind, Endpoint
+from tests.deploy.conformance import Conformance, Setting
+from tests.deploy.conftest import noted_pids, stand_in_recipe, still_there
+from tests.deploy.test_replicas import order_of
+
+pytestmark = pytest.mark.slow
+
+
+class ProcessSetting(Setting):
+    """Processes of this machine: the supervisor ends them whatever becomes of their caller."""
+
+    deployer = "process"
+    ends_with_its_caller = True
+
+    def __init__(self, folder: Path, python: Path) -> None:
+        self._folder, self._python = folder, python
+
+    def order(self, mode: str = "ok", *, replicas: int = 1, start_s_max: float = 30.0) -> Order:
+        recipe = stand_in_recipe(self._folder, mode, start_s_max=start_s_max)
+        return order_of(self._folder, self._python, recipe, replicas)
+
+    def kill(self, endpoint: Endpoint, replica: int) -> None:
+        os.kill(endpoint.pids[replica], signal.SIGKILL)
+        assert still_there([endpoint.pids[replica]]) == set()
+
+    def left_over(self) -> set[str]:
+        table = process_table()
+        pids = noted_pids(self._folder) if (self._folder / "pids").exists() else ()
+        return {f"process {pid}" for pid in pids if pid in table and table[pid][1] not in "ZX"}
+
+
+class TestProcess(Conformance):
+    """A wheel served by processes."""
+
+    @pytest.fixture
+    def setting(self, tmp_path: Path, stand_in_python: Path) -> Setting:
+        """Stand-ins in place of a build's Python."""
+        return ProcessSetting(tmp_path, stand_in_python)
+
+
+class EndpointSetting(Setting):
+    """Two servers that the test started itself."""
+
+    deployer = "endpoint"
+    starts_servers = False
+
+    def __init__(self, folder: Path, servers: list[subprocess.Popen[bytes]], urls: list[str]) -> None:
+        self._folder, self._servers, self._urls = folder, servers, urls
+
+    def order(self, mode: str = "ok", *, replicas: int = 1, start_s_max: float = 30.0) -> Order:
+        order = order_of(self._folder, None, stand_in_recipe(self._folder, mode, start_s_max=start_s_max), replicas)
+        pin = replace(
+            order.sut.pin, kind=BuildKind.ENDPOINT, wheel_sha256=None, lock="", url=",".join(self._urls[:replicas])
+        )
+        return replace(order, sut=replace(order.sut, pin=pin))
+
+    def kill(self, endpoint: Endpoint, replica: int) -> None:
+        self._servers[self._urls.index(endpoint.base_urls[replica])].kill()
+        self._servers[replica].wait()
+
+    def left_over(self) -> set[str]:
+        return {f"process {server.pid}" for server in self._servers if server.poll() is None}
+
+
+class TestEndpoint(Conformance):
+    """Servers that somebody else started."""
+
+    @pytest.fixture
+    def setting(self, tmp_path: Path, stand_in_python: Path) -> Iterator[Setting]:
+        """Two stand-ins, started here and ended here."""
+        servers, urls = [], []
+        for _ in range(2):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            command = [str(stand_in_python), "-m", "vllm.entrypoints.openai.api_server", "--model", "m"]
+            command += ["--served-model-name", "m", "--host", "127.0.0.1", "--port", str(port)]
+            servers.append(subprocess.Popen(command))
+            urls.append(f"http://127.0.0.1:{port}")
+        try:
+            for url in urls:
+                wait_for(url)
+            yield EndpointSetting(tmp_path, servers, urls)
+            assert all(server.poll() is None or server.returncode == -signal.SIGKILL for server in servers)
+        finally:
+            for server in servers:
+                server.kill()
+                server.wait()
+
+
+def wait_for(url: str) -> None:
+    """Return once somebody listens there."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    for _ in range(200):
+        try:
+            socket.create_connection((host, int(port)), 0.1).close()
+        except OSError:
+            signal.sigtimedwait([], 0.05)
+        else:
+            return
+    raise AssertionError(f"nobody listens at {url}")
