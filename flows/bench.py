@@ -77,7 +77,10 @@ class Round:
 
 @dataclass(slots=True)
 class Bench:
-    """A live deployment of one arm with what has been measured on it so far."""
+    """A live deployment of one arm with what has been measured on it so far.
+
+    `is_routed`: one address stands for several servers, which nobody can ask one by one.
+    """
 
     arm: Arm
     sut: SystemUnderTest
@@ -90,6 +93,7 @@ class Bench:
     figures: Mapping[str, float] = field(default_factory=dict)
     retries_left: int = 0
     death: DeployError | None = None
+    is_routed: bool = False
     api_key: str | None = field(default=None, repr=False)
 
     @property
@@ -165,12 +169,14 @@ def _ready(round_: Round, setup: ArmSetup, order: Order, deployment: Deployment)
         deployment.confine(server_cpus)
         endpoint = replace(endpoint, cpu_ids=server_cpus)
     is_endpoint = setup.sut.pin.kind is BuildKind.ENDPOINT
+    cluster = None if is_endpoint else round_.runner_class.cluster
     return Bench(
         setup.arm,
         order.sut,
         endpoint,
         deployment,
         fingerprint_with(round_.fingerprint, endpoint),
+        is_routed=cluster is not None and cluster.reach == "router" and order.replica_count > 1,
         api_key=api_key() if is_endpoint else None,
     )
 

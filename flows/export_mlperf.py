@@ -184,14 +184,16 @@ def _systems(who: Submitter, measured: Sequence[Measured]) -> Systems:
 
 def _facts(who: Submitter, measured: Measured) -> SystemFacts:
     trial, runner_class = measured.trial, measured.runner_class
-    pin, elsewhere = trial.sut.pin, trial.sut.pin.kind is BuildKind.ENDPOINT
+    pin, machine = trial.sut.pin, trial.fingerprint.facts
+    elsewhere = pin.kind is BuildKind.ENDPOINT or "served_by" in machine
+    on_cpu = runner_class.platform == "cpu"  # such a class may name the CPU as what its replicas share
     return SystemFacts(
         division=who.division,
         submitter=who.name,
-        machine={} if elsewhere else trial.fingerprint.facts,
+        machine={} if elsewhere else machine,
         notes={} if elsewhere else trial.fingerprint.notes,
-        accelerator=runner_class.accelerator,
-        accelerator_count=runner_class.accelerator_count,
+        accelerator="" if on_cpu else runner_class.accelerator or machine.get("gpu_model", ""),
+        accelerator_count=0 if on_cpu else runner_class.accelerator_count or int(machine.get("gpu_count", "0")),
         framework=f"vllm {trial.reported_version}" if elsewhere else pin.label,
         python_version="" if elsewhere else pin.python_version,
     )

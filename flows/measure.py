@@ -249,7 +249,12 @@ def _driven(round_: Round, work: Work, bench: Bench, plan: LoadPlan, worker: Loa
 
 
 def _counters(bench: Bench) -> dict[str, float]:
-    """The servers' own counters, added up over replicas."""
+    """The servers' own counters, added up over replicas.
+
+    None behind a router: each answer would be that of another pod, and differences would mean nothing.
+    """
+    if bench.is_routed:
+        return {}
     total: dict[str, float] = {}
     for index, base_url in enumerate(bench.endpoint.base_urls):
         try:

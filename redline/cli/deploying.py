@@ -40,6 +40,12 @@ def add_commands(commands: Commands) -> None:
         metavar="HOURS",
         help="also what was started longer ago than this, whoever started it and whether that Redline still lives",
     )
+    cleanup.add_argument(
+        "--runner",
+        default="",
+        metavar="CLASS",
+        help="a cluster's class: look into its namespace, also from a machine that keeps no state",
+    )
     add_state(cleanup)
     cleanup.set_defaults(action=_cleanup)
 
@@ -55,7 +61,9 @@ def _cleanup(arguments: argparse.Namespace) -> int:
             found=f"{hours:g}",
             next_step="leave it out to end only what a Redline that is gone left",
         )
-    for line in cleanup(state_dir_of(arguments), older_than_s=None if hours is None else hours * 3600):
+    for line in cleanup(
+        state_dir_of(arguments), older_than_s=None if hours is None else hours * 3600, runner=arguments.runner
+    ):
         print(line)
     return ExitCode.NO_WORSE
 
