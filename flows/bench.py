@@ -184,7 +184,7 @@ def _ready(round_: Round, setup: ArmSetup, order: Order, deployment: Deployment)
 def fingerprint_with(client: RunnerFingerprint, endpoint: Endpoint) -> RunnerFingerprint:
     """What decides comparability where others serve: what is known of the servers, and this machine as the client."""
     if not endpoint.facts:
-        return client
+        return replace(client, notes={**client.notes, **endpoint.notes})
     facts = {f"client_{name}": value for name, value in client.facts.items()} | dict(endpoint.facts)
     return RunnerFingerprint(facts=facts, notes={**client.notes, **endpoint.notes})
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from redline.cli import main
+
 ROOT = Path(__file__).parents[1]
 HEAVY = {"prefect", "duckdb", "pydantic", "numpy", "scipy", "httpx", "pyarrow", "jinja2", "rich", "flows", "checks"}
 
@@ -54,12 +56,22 @@ def test_help_imports_nothing_heavy() -> None:
         (("builds", "pin", "vllm>=0.30"), "=="),
     ],
 )
-def test_wrong_usage_is_exit_code_2_with_the_next_step(arguments: tuple[str, ...], told: str, tmp_path: Path) -> None:
+def test_wrong_usage_is_exit_code_2_with_the_next_step(
+    arguments: tuple[str, ...], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Each wrong use is refused before anything starts: what was expected, what was found, what to do."""
-    done = redline(*arguments, state=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert told in done.stderr
-    assert "next step:" in done.stderr
+    assert main([*arguments, "--state-dir", str(tmp_path)] if arguments[0] != "scenarios" else arguments) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert "next step:" in said
+    assert "Traceback" not in said
+
+
+def test_a_refusal_of_a_real_process(tmp_path: Path) -> None:
+    """The same, through the installed program."""
+    done = redline("run", "--scenario", "ofline-short", state=tmp_path)
+    assert done.returncode == 2
+    assert "offline-short" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -41,6 +41,7 @@ def test_it_is_made_once_and_holds_its_lock_and_nothing_else(wanted: LockedEnvir
     assert (wanted.home / "lock.txt").read_text() == wanted.lock
 
 
+@pytest.mark.slow
 def test_hooks_are_called_only_when_there_is_something_to_install(wanted: LockedEnvironment) -> None:
     """`begin` before anything is there, `finish` once the packages are, and the record comes last."""
     seen: list[str] = []
@@ -63,6 +64,7 @@ def test_hooks_are_called_only_when_there_is_something_to_install(wanted: Locked
     assert record["seconds"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, OSError])
 def test_an_install_that_was_cut_short_is_started_again(wanted: LockedEnvironment, raised: type[BaseException]) -> None:
     """What it left does not count and is gone, whatever it was."""
@@ -88,6 +90,7 @@ def test_an_index_without_the_package_is_an_error_with_the_reason(wanted: Locked
     assert not (wanted.home / "complete.json").exists()
 
 
+@pytest.mark.slow
 def test_what_is_beside_the_lock_must_be_there_too(wanted: LockedEnvironment) -> None:
     """Packages that come from elsewhere are expected at their versions; what the environment is for is named first."""
     with_more = LockedEnvironment(wanted.home, wanted.lock, wanted.name, "tiny-tool", beside={"a-base": "2.0"})

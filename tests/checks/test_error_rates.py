@@ -119,6 +119,7 @@ def test_the_plot_is_that_of_the_table():
     assert "(method-errors.svg)" in METHOD
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", QUICK)
 def test_the_code_does_what_the_document_states(key):
     """A fresh simulation agrees with the stated row: shares within four standard errors, means closely."""

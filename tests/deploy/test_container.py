@@ -98,7 +98,7 @@ def test_podman_leaves_nothing_either(world, tmp_path, mode):
 
 def test_who_it_is(world, tmp_path):
     """The endpoint says what is installed, of which commit, and by which engine and image it was served."""
-    order = container_order(tmp_path, "slow")
+    order = container_order(tmp_path)
     order = replace(order, sut=replace(order.sut, pin=replace(order.sut.pin, commit=COMMIT + "0" * 31)))
     told: list[str] = []
     with ContainerDeployer().deploy(order, told.append) as deployment:
@@ -107,7 +107,7 @@ def test_who_it_is(world, tmp_path):
         assert endpoint.reported_version == "0.0.0+standin"
         assert endpoint.notes["vllm_commit"] == COMMIT
         assert endpoint.notes["image"] == REFERENCE
-        assert endpoint.start_s > 2.0
+        assert endpoint.start_s > 0
         assert still_there(endpoint.pids, within_s=0) == set(deployment.pids())
         cpu = min(os.sched_getaffinity(0))
         deployment.confine((cpu,))

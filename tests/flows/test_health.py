@@ -154,6 +154,7 @@ def test_few_rounds_are_not_enough(tmp_path: Path, content: Path) -> None:
         assert metric["day_apart_sd"] is None
 
 
+@pytest.mark.slow
 def test_quiet_rounds_support_the_policy(tmp_path: Path, content: Path) -> None:
     """Five quiet rounds: exit code 0; components, counts and the page hold what was written to the store."""
     for number in range(5):
@@ -182,6 +183,7 @@ def test_quiet_rounds_support_the_policy(tmp_path: Path, content: Path) -> None:
     assert "request: not estimated" in page
 
 
+@pytest.mark.slow
 def test_a_noisy_machine_does_not_support_it(tmp_path: Path, content: Path) -> None:
     """Where the noise resolves no 10 %, the answer is exit code 4 and names the margin that it does resolve."""
     for number in range(5):
@@ -193,6 +195,7 @@ def test_a_noisy_machine_does_not_support_it(tmp_path: Path, content: Path) -> N
     assert found["lines"][-1].startswith("report: ")
 
 
+@pytest.mark.slow
 def test_rounds_whose_arms_stay_apart_refute_the_policy(tmp_path: Path, content: Path) -> None:
     """Quiet pairs whose rounds differ as a whole are false alarms: counted, and found before many are counted."""
     quiet = Noise(repeat=0.01, deployment=0.005, offset=0.25)
@@ -206,6 +209,7 @@ def test_rounds_whose_arms_stay_apart_refute_the_policy(tmp_path: Path, content:
     assert any("A/A gates are regressed" in reason for reason in series["reasons"])
 
 
+@pytest.mark.slow
 def test_series_are_not_pooled(tmp_path: Path, content: Path) -> None:
     """Rounds of another machine or scenario version are not this machine's; --all shows each apart."""
     state = tmp_path / "state"

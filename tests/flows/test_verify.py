@@ -52,6 +52,7 @@ def rows_of(section, otava=None):
     return {row.key: row for row in verify._rows(CPU, GPU, otava or Otava(None)) if row.section is section}
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_changes_nothing(tmp_path):
     """One process in this one, and two of their own, give the same table; another seed another one."""
     alone = verify.verify(options(tmp_path))
@@ -96,6 +97,7 @@ def test_numbers_without_sense_are_refused(tmp_path, changes):
         verify.verify(options(tmp_path, **changes))
 
 
+@pytest.mark.slow
 def test_processes_end_when_the_caller_leaves(tmp_path):
     """Interrupted after the first row, no process is left at work."""
     keys = list(rows_of(Section.GATE))

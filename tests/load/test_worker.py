@@ -103,6 +103,7 @@ def test_a_worker_that_was_killed_is_a_load_error() -> None:
             worker.run(LoadPlan((url,), "m", (request(0, scripts.OK),), None, 2.0))
 
 
+@pytest.mark.slow
 def test_a_worker_ends_when_its_caller_is_killed() -> None:
     """Kill -9 of the caller leaves no worker behind, even in the middle of a window."""
     code = (

@@ -77,6 +77,7 @@ def test_a_device_that_is_not_here_is_said_to_be_unread() -> None:
     assert any(problem.startswith("GPU-none: ") for problem in sampler.problems)
 
 
+@pytest.mark.slow
 def test_a_sampler_that_was_killed_says_so_and_the_next_window_gets_another() -> None:
     """Nothing is raised and nothing hangs: the window has `failed` and no other claim, the next one is sampled."""
     with telemetry_sampler(period_s=PERIOD_S) as sampler:
@@ -123,6 +124,7 @@ def test_an_end_without_a_begin_is_no_window() -> None:
         assert "failed" in names_of(sampler.end(time.monotonic_ns(), NS_PER_S), SAMPLER)
 
 
+@pytest.mark.slow
 def test_a_sampler_ends_when_its_caller_is_killed() -> None:
     """Kill -9 of the caller leaves no sampler behind, even in the middle of a window."""
     code = (

@@ -220,6 +220,7 @@ def test_it_can_be_unready(client, running, change):
     assert client.get("/health").status_code == 200
 
 
+@pytest.mark.slow
 def test_it_can_refuse_connections_for_a_while():
     """Refused at first, served later, at the address that was announced; and only at the start."""
     settings = parse_settings(QUICK | {"failures": {"listen_after_s": 2}})

@@ -225,6 +225,7 @@ def test_hostile_names(tmp_path: Path, text: str) -> None:
 @given(
     given_trials=st.lists(trials(chunk_tokens_max=100), max_size=4, unique_by=lambda trial: trial.trial_id.casefold())
 )
+@pytest.mark.slow
 def test_every_storable_trial_is_ingestible(given_trials: list[Trial]) -> None:
     """What the trial store accepts the database accepts, extreme numbers and hostile text included."""
     with tempfile.TemporaryDirectory() as name:
@@ -241,6 +242,7 @@ def test_every_storable_trial_is_ingestible(given_trials: list[Trial]) -> None:
 # --- idempotence and rebuilding -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_rebuild_gives_the_same_content(tmp_path: Path) -> None:
     """A file grown day by day and one made afresh say exactly the same, in every table and view."""
     for number in range(12):

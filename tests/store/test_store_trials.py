@@ -262,6 +262,7 @@ def test_sweep_spares_the_living_and_other_hosts(tmp_path: Path) -> None:
     assert [path.name for path in list_trials(tmp_path)] == ["t1"]
 
 
+@pytest.mark.slow
 def test_two_writers_of_one_trial(tmp_path: Path) -> None:
     """Two processes that write the same trials at the same time both succeed, and each trial stands once."""
     script = WRITER.replace("1000", "25")
