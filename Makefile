@@ -28,9 +28,9 @@ run: $(STAMP_RUN) ## set up, then measure the pinned vLLM on this machine (ARGS 
 		echo "make run: measured; there is no accepted baseline to compare with yet (exit code 6 of redline), which is not a pass."; \
 	else exit $$status; fi
 
-test: lint ## set up, lint, every test: those that need no vLLM two at a time, then those with a real one
+test: lint ## set up, lint, every test, two at a time: those that need no vLLM, then those with a real one
 	$(VENV)/bin/python -m pytest --no-vllm --numprocesses 2 $(ARGS)
-	$(VENV)/bin/python -m pytest -m vllm $(ARGS)
+	$(VENV)/bin/python -m pytest -m vllm --numprocesses 2 --dist loadgroup $(ARGS)
 
 check: lint ## set up, lint, then the fast tests, two at a time: under two minutes
 	$(VENV)/bin/python -m pytest --no-vllm -m "not slow" --numprocesses 2 $(ARGS)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from checks import accuracy, stored, verdict
 from checks.accuracy_target import left_to_target
 from checks.attribution import explain
-from checks.fingerprints import differences_of_arms, why_incomparable
+from checks.fingerprints import why_incomparable
 from checks.replicas import replica_readings
 from checks.requirements import required, targets_decide, targets_of
 from checks.validity import CLIENT_RULES
@@ -354,16 +354,19 @@ def _machine_warnings(plan: Plan, trials: Sequence[Trial]) -> tuple[str, ...]:
 
 
 def _other_machines(trials: Sequence[Trial]) -> tuple[str, ...]:
-    """A warning if the arms were not served by the same machines: in a cluster each start may land elsewhere."""
-    before, after = (
-        [trial.fingerprint for trial in trials if trial.arm is arm] for arm in (Arm.BASELINE, Arm.CANDIDATE)
+    """A warning if arms of a pair were not served by the same machine: such pairs do not count."""
+    machines = {
+        (trial.pair_index, trial.scenario, trial.arm): trial.fingerprint
+        for trial in trials
+        if trial.arm in (Arm.BASELINE, Arm.CANDIDATE)
+    }
+    facts = dict.fromkeys(
+        words
+        for (pair, scenario, arm), machine in machines.items()
+        if arm is Arm.BASELINE and (other := machines.get((pair, scenario, Arm.CANDIDATE))) is not None
+        if (words := why_incomparable(machine, other))
     )
-    facts = [each.words for each in differences_of_arms(before, after) if each.kind == "fact"]
-    return (
-        (f"the arms were served by different machines, whose differences count as the builds': {', '.join(facts)}",)
-        if facts
-        else ()
-    )
+    return (f"pairs whose arms were served by different machines do not count: {'; '.join(facts)}",) if facts else ()
 
 
 def _accept_step(session: Session) -> NextStep:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flows import stand_ins
 from flows.durations import START_EXPECTED_S
+from flows.machine import fingerprint_of
 from flows.official import Driver
 from flows.progress import Narrator
 from flows.workload import Work
@@ -175,18 +176,30 @@ def _ready(round_: Round, setup: ArmSetup, order: Order, deployment: Deployment)
         order.sut,
         endpoint,
         deployment,
-        fingerprint_with(round_.fingerprint, endpoint),
+        _fingerprint(round_, endpoint),
         is_routed=cluster is not None and cluster.reach == "router" and order.replica_count > 1,
         api_key=api_key() if is_endpoint else None,
     )
 
 
+def _fingerprint(round_: Round, endpoint: Endpoint) -> RunnerFingerprint:
+    """Read anew for every deployment: a power cap or a driver may change while one waits or measures."""
+    here = fingerprint_of(round_.runner_class) if not endpoint.facts else round_.fingerprint
+    return fingerprint_with(here, endpoint)
+
+
 def fingerprint_with(client: RunnerFingerprint, endpoint: Endpoint) -> RunnerFingerprint:
-    """What decides comparability where others serve: what is known of the servers, and this machine as the client."""
+    """What decides comparability where others serve: what is known of the servers, and this machine as the client.
+
+    The client's host name is a note there: where Redline runs in a pod, it is another one every time.
+    """
     if not endpoint.facts:
         return replace(client, notes={**client.notes, **endpoint.notes})
-    facts = {f"client_{name}": value for name, value in client.facts.items()} | dict(endpoint.facts)
-    return RunnerFingerprint(facts=facts, notes={**client.notes, **endpoint.notes})
+    client_facts = {f"client_{name}": value for name, value in client.facts.items()}
+    host = {"client_host": client_facts.pop("client_host", "unknown")}
+    return RunnerFingerprint(
+        facts=client_facts | dict(endpoint.facts), notes={**client.notes, **host, **endpoint.notes}
+    )
 
 
 def client_cpus(benches: Sequence[Bench]) -> tuple[int, ...]:

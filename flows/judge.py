@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from checks.fingerprints import may_compare
 from checks.gate import Key, PairedReadings, SuiteState, judge_suite, suite_pair_limit
 from checks.prior import VariancePrior, fit_prior
 from flows.plan import Plan
@@ -114,8 +115,16 @@ def _trial_of(trials: Sequence[Trial], scenario: str, arm: Arm, pair_index: int)
 
 
 def _valid_pair(trials: Sequence[Trial], scenarios: Sequence[Scenario], pair_index: int) -> bool:
-    """True if both arms have a valid trial of every scenario, with a reading of each of its metrics."""
+    """True if both arms have a valid trial of every scenario, with a reading of each of its metrics.
+
+    And both on machines that may be compared: a power cap that changed in between, or pods on other nodes, would be
+    taken for the build's doing. Such a pair is measured again, as one that a busy machine spoilt.
+    """
     for scenario in scenarios:
+        both = [_trial_of(trials, scenario.name, arm, pair_index) for arm in (Arm.BASELINE, Arm.CANDIDATE)]
+        machines = [trial.fingerprint for trial in both if trial is not None]
+        if len(machines) == 2 and not may_compare(*machines):
+            return False
         for arm in (Arm.BASELINE, Arm.CANDIDATE):
             trial = _trial_of(trials, scenario.name, arm, pair_index)
             if trial is None or trial.status is not TrialStatus.VALID:

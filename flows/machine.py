@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flows.workspace import Workspace
-from redline.builds.build_spec import UNKNOWN_PLATFORM, EndpointSpec, parse_spec
+from redline.builds.build_spec import UNKNOWN_PLATFORM, EndpointSpec, RecordSpec, parse_spec
+from redline.builds.image_reference import ImageReference
+from redline.deploy.choice import deployer_name
 from redline.deploy.placing import usable
 from redline.errors import InfrastructureError, UsageError
-from redline.model import BuildPin, Device, RunnerClass, RunnerFingerprint, Trial
+from redline.model import BuildKind, BuildPin, Device, RunnerClass, RunnerFingerprint, Trial
 from redline.runner.accelerators import opened_readers
 from redline.runner.fingerprint import read_fingerprint
 
@@ -17,8 +19,23 @@ VENDORS = {"cuda": "nvidia", "rocm": "amd"}
 
 
 def serves_here(runner_class: RunnerClass, specs: Sequence[str]) -> bool:
-    """True if the servers run on this machine: neither in a cluster nor somebody else's."""
-    return runner_class.deployer == "host" and not any(isinstance(parse_spec(spec), EndpointSpec) for spec in specs)
+    """True if the servers run on this machine: neither in a cluster nor somebody else's.
+
+    Raises UsageError for a wheel in a cluster, as far as the spec says that it is one, so that it is not installed in
+    vain, and for a spec that is none.
+    """
+    kinds = {spec: parse_spec(spec) for spec in specs}
+    if runner_class.deployer != "host":
+        for spec, kind in kinds.items():
+            if not isinstance(kind, EndpointSpec | ImageReference | RecordSpec):
+                raise UsageError(
+                    f"runner class {runner_class.name} serves in a cluster, which runs images",
+                    expected="an image by digest: image:vllm/vllm-openai@sha256:...",
+                    found=spec,
+                    next_step="name the image of this build, or choose a runner class of hosts",
+                )
+        return False
+    return not any(isinstance(kind, EndpointSpec) for kind in kinds.values())
 
 
 def fingerprint_of(runner_class: RunnerClass, *, serves: bool = True) -> RunnerFingerprint:
@@ -82,5 +99,20 @@ def devices_of(runner_class: RunnerClass) -> tuple[Device, ...]:
 
 
 def on_class(pin: BuildPin, runner_class: RunnerClass) -> BuildPin:
-    """The pin for the class's platform where its own is not known: an image whose name does not say what it is for."""
-    return replace(pin, platform=runner_class.platform) if pin.platform == UNKNOWN_PLATFORM else pin
+    """The pin for the class's platform where its own is not known: an image whose name does not say what it is for.
+
+    Raises UsageError for a build that the class cannot serve: of another platform, or a wheel in a cluster.
+    """
+    deployer_name(runner_class, pin)
+    if pin.platform == UNKNOWN_PLATFORM:
+        return replace(pin, platform=runner_class.platform)
+    if pin.platform != runner_class.platform:
+        is_image = pin.kind is BuildKind.IMAGE
+        raise UsageError(
+            f"{pin.label} is for {pin.platform}, runner class {runner_class.name} for {runner_class.platform}",
+            expected=f"a build for {runner_class.platform}",
+            found=f"{pin.spec}, which is for {pin.platform}" + (" by its name" if is_image else ""),
+            next_step="name a build for this class, or choose a class for this build"
+            + (f"; a tag that says {runner_class.platform} (REPOSITORY:TAG@sha256:...) corrects a name" * is_image),
+        )
+    return pin

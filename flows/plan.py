@@ -134,6 +134,7 @@ class Plan:
     driver: Driver = "native"
     run_code: bool = False
     devices: tuple[Device, ...] = ()
+    memory_bytes_free_min: int = 0
 
     @property
     def scenarios(self) -> tuple[Scenario, ...]:
@@ -184,8 +185,6 @@ def make_plan(
     _check_wanted(wanted)
     serves = serves_here(runner_class, [each.spec for each in wanted])
     devices = devices_of(runner_class) if serves and to_start else ()
-    if to_start and serves:
-        check_memory(runner_class.memory_bytes_free_min)
     for group in grouped:
         router_of(runner_class, group.scenarios[0].routing)  # refused now rather than after the first installation
     policy = workspace.policy(runner_class.policy)
@@ -222,6 +221,7 @@ def make_plan(
         driver=options.driver,
         run_code=options.run_code,
         devices=devices,
+        memory_bytes_free_min=runner_class.memory_bytes_free_min if serves else 0,
     )
 
 

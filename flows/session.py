@@ -15,7 +15,17 @@ from pathlib import Path
 from checks.rate_search import RateLimits
 from flows.answer import sections
 from flows.machine import measured_on
-from flows.plan import PREFECT_EXPECTED_S, Options, Plan, SearchShape, Use, Wanted, make_plan, require_searchable
+from flows.plan import (
+    PREFECT_EXPECTED_S,
+    Options,
+    Plan,
+    SearchShape,
+    Use,
+    Wanted,
+    check_memory,
+    make_plan,
+    require_searchable,
+)
 from flows.prefect_api import prefect_api
 from flows.progress import narrate
 from flows.request import Answer, GateRequest, Judged, NightlyRequest, RunRequest, Seen, Session
@@ -166,9 +176,10 @@ def plan_of(options: Options, wanted: tuple[Wanted, ...]) -> Plan:
 
 @contextmanager
 def session_of(plan: Plan, options: Options) -> Iterator[Session]:
-    """The machine held, and Prefect's API up."""
+    """The machine held, and Prefect's API up. Raises RunnerBusyError, UsageError if memory is short."""
     with narrate(options.quiet) as narrator, runner_lock(options.wait_s, narrator.say), ExitStack() as stack:
         narrator.say(f"run {plan.run_id}")
+        check_memory(plan.memory_bytes_free_min)  # now that whoever measured before has gone
         with narrator.doing("starting Prefect", PREFECT_EXPECTED_S):
             log_path = plan.workspace.log_dir(plan.run_id) / "prefect.log"
             stack.enter_context(prefect_api(options.state_dir, log_path))

@@ -30,7 +30,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the vllm-marked tests if, and only if, `--no-vllm` was given."""
+    """Deselect the vllm-marked tests if, and only if, `--no-vllm` was given.
+
+    Those that measure hold the machine's lock and would only wait for each other: two processes give them one after the
+    other to one of the two, and the tests of single servers to the other. Their verdicts are about large differences.
+    """
+    for item in items:
+        if item.get_closest_marker("vllm"):
+            measures = item.path.is_relative_to(CHECKOUT / "tests" / "flows")
+            item.add_marker(pytest.mark.xdist_group("measures" if measures else "serves"))
     if not config.getoption("--no-vllm"):
         return
     left_out = [item for item in items if item.get_closest_marker("vllm")]
@@ -57,6 +65,8 @@ def vllm_build(vllm_state_dir: Path, pytestconfig: pytest.Config) -> VllmBuild:
     capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
 
     def say(line: str) -> None:
+        if terminal is None:  # one of several processes: only the first of them has a terminal
+            return
         with capture.global_and_fixture_disabled():
             terminal.write_line(line)
 

@@ -99,6 +99,28 @@ def test_an_arm_that_fails_requests_is_never_measured_until_it_passes(tmp_path: 
     assert gate(session, 1.0, spoilt) == (Finding.INVALID, 2)
 
 
+def test_a_pair_on_two_machines_does_not_count_and_is_told(tmp_path: Path) -> None:
+    """A power cap that changed between the arms, or pods on other nodes, is nobody's regression."""
+    session = session_of(tmp_path, "offline-short")
+    slower = trial_of(session, Arm.CANDIDATE, 0, 400)
+    elsewhere = replace(slower.fingerprint, facts={**slower.fingerprint.facts, "gpu_power_cap_w": "500"})
+    spoilt = {(Arm.CANDIDATE, 0): replace(slower, fingerprint=elsewhere)}
+    finding, pairs = gate(session, 1.0, spoilt)
+    assert finding is Finding.NO_WORSE
+    assert pairs >= 4
+    (told,) = [
+        each
+        for each in answer.of_pairs(
+            session, judge.speed(session.plan, session.seen.trials, judge.start(session.plan)), speed_measured=True
+        ).verdict.warnings
+        if "different machines" in each
+    ]
+    assert "gpu power cap w unknown -> 500" in told
+    notes = replace(slower.fingerprint, notes={"kernel": "another"})
+    one_note = {(Arm.CANDIDATE, 0): replace(trial_of(session, Arm.CANDIDATE, 0, 700), fingerprint=notes)}
+    assert gate(session_of(tmp_path / "b", "offline-short"), 1.0, one_note)[1] == 3
+
+
 def test_a_pair_that_a_busy_machine_spoilt_is_measured_again(tmp_path: Path) -> None:
     """Too few quiet windows say nothing about an arm: the pair does not count and the gate goes on."""
     session = session_of(tmp_path, "offline-short")

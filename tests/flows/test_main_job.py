@@ -82,7 +82,7 @@ def test_a_slower_candidate_is_regressed(environment: dict[str, str]) -> None:
     found = answer["comparisons"][0]
     assert found["metric"] == "output_tokens_per_s"
     assert 0 < found["effect_low"] < found["effect"] < found["effect_high"]
-    assert found["pair_count"] == 3
+    assert 3 <= found["pair_count"] <= 5  # as few as the noise of a busy machine allows
     report = Path(answer["report"]).read_text()
     assert "--max-num-seqs 2" in report
     assert "queue time per request" in report
