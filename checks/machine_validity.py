@@ -28,6 +28,8 @@ SAMPLED, STEAL, CPU_CLOCK = "machine sampled", "steal", "CPU frequency"
 THERMAL, HARDWARE, POWER = "thermal throttling", "hardware slowdown", "power throttling"
 POWER_CAP, STRANGERS = "power cap", "foreign processes on accelerators"
 GRAPHICS_CLOCK, MEMORY_CLOCK = "graphics clock", "memory clock"
+BREAKABLE_RULES = frozenset({STEAL, THERMAL, HARDWARE, POWER_CAP, GRAPHICS_CLOCK, MEMORY_CLOCK, STRANGERS})
+"""Rules that a machine breaks, whatever the build: what was measured is measured again. The others are listed only."""
 
 CLOCK_CHANGE_MAX = 0.05
 POWER_CAP_CHANGE_W_MAX = 1.0

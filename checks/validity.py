@@ -9,10 +9,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from checks.machine_validity import machine_validity
+from checks.counter_validity import cache_reading, preemptions_reading
+from checks.machine_validity import BREAKABLE_RULES, machine_validity
 from checks.replicas import replica_validity
 from redline.metrics import percentile, schedule_lag_s
 from redline.model import (
@@ -27,14 +29,18 @@ from redline.model import (
     RunnerClass,
     Scenario,
     Server,
+    Trial,
     ValidityReading,
 )
 from redline.units import NS_PER_S
 
-CACHE_HITS = "vllm:prefix_cache_hits_total"
-CACHE_QUERIES = "vllm:prefix_cache_queries_total"
-PREEMPTIONS = "vllm:num_preemptions_total"
 UNKNOWN_VERSION = "unknown"
+COUNTED_REPEATS, SCHEDULE_LAG = "counted repeats", "schedule lag p99"
+ALL_ANSWERED, FULL_OUTPUTS = "every request answered", "outputs of full length"
+MACHINE_RULES = BREAKABLE_RULES | {COUNTED_REPEATS, SCHEDULE_LAG}
+"""Rules that the machine or the load client breaks, whatever the build: no build is blamed for one of them, and what
+was measured is measured again."""
+
 REAL_SERVER = "a real server answers"
 CLIENT_STAMPS, CLIENT_CALIBRATED = "client stamps", "client calibrated"
 CLIENT_RULES = (CLIENT_STAMPS, CLIENT_CALIBRATED)
@@ -46,7 +52,7 @@ CLOCK_STEP_NS_SHOWN = 50_000
 DETAIL_CHARS_SHOWN = 160
 
 
-def trial_validity(
+def trial_validity(  # noqa: PLR0913 - one keyword per fact of a trial; a bundle would only rename them
     scenario: Scenario,
     repeats: Sequence[Repeat],
     *,
@@ -56,13 +62,15 @@ def trial_validity(
     calibration: Calibration | None = None,
     replicas: Sequence[Replica] = (),
     runner_class: RunnerClass | None = None,
+    counters_readable: bool = True,
 ) -> tuple[ValidityReading, ...]:
     """Every rule with its reading and limit, kept or broken; the trial is valid if all are ok.
 
     Read over the repeats that count. `installed_version`: of the distribution in the server's environment;
-    None for an endpoint that somebody else started, where this rule and the server's counters may stay unread.
-    `calibration`: of the load client on this machine, if there is one. `replicas`: the servers that took turns.
-    `pin`: what should have answered. `runner_class`: whose limits for the machine hold.
+    None where that is not ours to see, as in a cluster or of an endpoint. `calibration`: of the load client on this
+    machine, if there is one. `replicas`: the servers that took turns. `pin`: what should have answered.
+    `runner_class`: whose limits for the machine hold. `counters_readable`: False behind a router, where no single
+    server can be asked for its counters: rules about them are then not read.
     """
     counted = [repeat for repeat in repeats if not repeat.drop_reason]
     readings = [
@@ -74,12 +82,12 @@ def trial_validity(
     if isinstance(scenario.arrivals, Server):
         readings.append(_on_schedule(scenario, counted))
     readings += [
-        _cache(scenario, counted, own=installed_version is not None),
+        cache_reading(scenario, counted, own=pin.kind is not BuildKind.ENDPOINT, readable=counters_readable),
         _right_build(pin, reported_version, installed_version),
-        _preemptions(counted),
+        preemptions_reading(counted, readable=counters_readable),
         _real_server(repeats),
         *replica_validity(counted, replicas),
-        *(machine_validity(repeats, runner_class) if runner_class is not None else ()),
+        *(_machine(scenario, repeats, runner_class) if runner_class is not None else ()),
         _stamps(counted),
         _calibrated(counted, calibration),
     ]
@@ -89,6 +97,16 @@ def trial_validity(
 def is_valid(readings: Sequence[ValidityReading]) -> bool:
     """True if there are readings and every rule is kept."""
     return bool(readings) and all(reading.ok for reading in readings)
+
+
+def is_spoilt(trial: Trial) -> bool:
+    """True if the machine or the client broke a rule, or left no repeat that counts: nothing is known of the build.
+
+    Without such a repeat rules about requests are broken too, for there are none to look at.
+    """
+    return not trial.counted_repeats or any(
+        not reading.ok and reading.rule in MACHINE_RULES for reading in trial.validity
+    )
 
 
 def drop_reason_for(
@@ -122,7 +140,7 @@ def drop_reason_for(
 
 def _enough_repeats(scenario: Scenario, repeats: Sequence[Repeat], counted: Sequence[Repeat]) -> ValidityReading:
     return ValidityReading(
-        "counted repeats",
+        COUNTED_REPEATS,
         f"{len(counted)} of {len(repeats)} measured",
         f"at least {scenario.repeat_count}",
         len(counted) >= scenario.repeat_count,
@@ -136,7 +154,7 @@ def _all_answered(scenario: Scenario, counted: Sequence[Repeat]) -> ValidityRead
     failed = [record for repeat in counted for record in repeat.records if record.outcome is not Outcome.OK]
     said = next((" ".join(record.detail.split()) for record in failed if record.detail.strip()), "")
     return ValidityReading(
-        "every request answered",
+        ALL_ANSWERED,
         f"{named or 'none'} of {expected}" + (f"; the first failure: {said[:DETAIL_CHARS_SHOWN]}" if said else ""),
         "all ok",
         expected > 0 and outcomes[Outcome.OK] == expected == outcomes.total(),
@@ -146,9 +164,7 @@ def _all_answered(scenario: Scenario, counted: Sequence[Repeat]) -> ValidityRead
 def _full_outputs(workload: RandomTokens, counted: Sequence[Repeat]) -> ValidityReading:
     """With `ignore_eos` every output has exactly the length asked for; anything else is other work."""
     off = sum(record.output_tokens != workload.output_tokens for repeat in counted for record in repeat.records)
-    return ValidityReading(
-        "outputs of full length", f"{off} of another length", f"all {workload.output_tokens} tokens", off == 0
-    )
+    return ValidityReading(FULL_OUTPUTS, f"{off} of another length", f"all {workload.output_tokens} tokens", off == 0)
 
 
 def _on_schedule(scenario: Scenario, counted: Sequence[Repeat]) -> ValidityReading:
@@ -158,30 +174,24 @@ def _on_schedule(scenario: Scenario, counted: Sequence[Repeat]) -> ValidityReadi
     known = [lag for lag in lags if lag is not None]
     worst = max(known, default=math.inf)
     return ValidityReading(
-        "schedule lag p99",
+        SCHEDULE_LAG,
         f"{worst * 1e3:.2f} ms" if known else "not measured",
         f"at most {limit * 1e3:.2f} ms",
         len(known) == len(counted) and worst <= limit,
     )
 
 
-def _cache(scenario: Scenario, counted: Sequence[Repeat], *, own: bool) -> ValidityReading:
-    """Hit tokens over queried tokens by the server's own counters, the worst repeat.
-
-    Counters that did not move are absent, so a server that reports others but no queries has no cache in use.
-    A server of ours that reports no counter at all breaks the rule: that cannot be told from a full cache.
-    """
-    limit = scenario.limits.prefix_cache_hit_share_max
-    shares = []
-    for repeat in counted:
-        if not repeat.server_counters:
-            ok = not own or limit >= 1
-            return ValidityReading("prefix cache hits", "not reported by the server", _at_most(limit), ok)
-        queries = repeat.server_counters.get(CACHE_QUERIES, 0.0)
-        hits = repeat.server_counters.get(CACHE_HITS, 0.0)
-        shares.append(hits / queries if queries > 0 else float(hits > 0))
-    worst = max(shares, default=0.0)
-    return ValidityReading("prefix cache hits", f"{worst * 100:.2f} %", _at_most(limit), worst <= limit)
+def _machine(scenario: Scenario, repeats: Sequence[Repeat], runner_class: RunnerClass) -> tuple[ValidityReading, ...]:
+    """The rules of the machine; listed only where answers are scored: it makes them late, not wrong."""
+    readings = machine_validity(repeats, runner_class)
+    if not scenario.measures_accuracy:
+        return readings
+    return tuple(
+        replace(reading, limit=f"{reading.limit} (listed only: speed is not judged)", ok=True)
+        if reading.rule in BREAKABLE_RULES and not reading.ok
+        else reading
+        for reading in readings
+    )
 
 
 def _right_build(pin: BuildPin, reported: str, installed: str | None) -> ValidityReading:
@@ -208,12 +218,6 @@ def _same_version(pin: str, found: str) -> bool:
         return False
     (pin_public, _, pin_local), (found_public, _, found_local) = pin.partition("+"), found.partition("+")
     return pin_public == found_public and (pin_local == found_local or not pin_local or not found_local)
-
-
-def _preemptions(counted: Sequence[Repeat]) -> ValidityReading:
-    """Listed, never broken: running out of KV cache is something a build does, and may be the regression."""
-    count = sum(repeat.server_counters.get(PREEMPTIONS, 0.0) for repeat in counted)
-    return ValidityReading("preemptions", f"{count:.0f}", "none (listed only)", ok=True)
 
 
 def _real_server(repeats: Sequence[Repeat]) -> ValidityReading:
@@ -297,7 +301,3 @@ def own_error(rung: CalibrationRung) -> str:
         f"chunk stamps {rung.chunk_error_s_p99 * 1e3:.3f} ms, "
         f"measured at {rung.rate_per_s:.0f} requests a second over loopback, without TLS"
     )
-
-
-def _at_most(share: float) -> str:
-    return f"at most {share * 100:g} %"

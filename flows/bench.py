@@ -128,6 +128,7 @@ def deployed(round_: Round, group: Sequence[ArmSetup], narrator: Narrator) -> It
 def order_of(round_: Round, setup: ArmSetup, narrator: Narrator) -> Order:
     """One arm as it is ordered from a deployer: with its extra packages installed and its router, if it has one."""
     runner_class, build = round_.runner_class, setup.build
+    is_endpoint = setup.sut.pin.kind is BuildKind.ENDPOINT  # what spreads its requests is not ours to state
     routing = round_.scenarios[0].routing if round_.scenarios else "even"
     python = build.python if build is not None else None
     lock = round_.workspace.extras(round_.recipe).get(setup.sut.pin.platform)
@@ -137,7 +138,7 @@ def order_of(round_: Round, setup: ArmSetup, narrator: Narrator) -> Order:
         name=f"{round_.prefix}-{setup.arm.value}",
         run_id=round_.run_id,
         recipe=round_.recipe,
-        sut=replace(setup.sut, router=router_of(runner_class, routing)),
+        sut=replace(setup.sut, router=None if is_endpoint else router_of(runner_class, routing)),
         model=round_.model_paths[setup.arm],
         state_dir=round_.workspace.state_dir,
         log_dir=round_.log_dir,
@@ -159,7 +160,9 @@ def _make_stand_in(round_: Round, group: Sequence[ArmSetup], narrator: Narrator)
 
 def _started(round_: Round, order: Order, stack: ExitStack, narrator: Narrator) -> Deployment:
     deployer = deployer_of(round_.runner_class, order.sut.pin)
-    return stack.enter_context(deployer.deploy(order, narrator.detail))
+    # Nobody else sees what a cluster waits for, and for how long: in a job's log too, which shows no passing remarks.
+    on_progress = narrator.say if round_.runner_class.cluster is not None else narrator.detail
+    return stack.enter_context(deployer.deploy(order, on_progress))
 
 
 def _ready(round_: Round, setup: ArmSetup, order: Order, deployment: Deployment) -> Bench:

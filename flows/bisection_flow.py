@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from prefect import flow
 
 from checks.attribution import difference_statements
 from checks.bisection import Bisection, Costs, Ended, Evidence, Outcome, Pair, PairReading
-from checks.validity import REAL_SERVER
+from checks.fingerprints import why_incomparable
+from checks.validity import REAL_SERVER, is_spoilt
 from flows import steps
 from flows.bench import ArmSetup
 from flows.bisection_work import BisectRequest, Desk, Measured, Unmeasurable, saver, work
-from flows.judge import MACHINE_RULES
 from flows.pairs import INVALID_PAIRS_MAX
 from flows.plan import INSTALL_EXPECTED_S, Wanted
 from flows.request import Session
@@ -119,7 +120,7 @@ class Deployments:
             raise
         except DeployError as error:
             return self._blamed(pair, error, evidence)
-        found = self._read(pair, trials)
+        found = self.read(pair, trials)
         if isinstance(found, PairReading):
             self._failed.clear()
             seconds = time.monotonic() - begin_s
@@ -157,8 +158,12 @@ class Deployments:
                 return Unmeasurable(build, error)
         raise error
 
-    def _read(self, pair: Pair, trials: list[Trial]) -> PairReading | Unmeasurable | None:
-        """The reading of two trials; None if only the machine is to blame and it may be measured again."""
+    def read(self, pair: Pair, trials: Sequence[Trial]) -> PairReading | Unmeasurable | None:
+        """The reading of two trials; None if the machine spoilt one of them and they may be measured again.
+
+        A build is blamed by a trial only in which the machine and the client kept their rules: a card that throttles
+        can fail requests too. Raises InvalidMeasurementError if a pair was spoilt too often, or by a stand-in.
+        """
         values: dict[Arm, float] = {}
         spoilt = ""
         for trial in trials:
@@ -168,15 +173,25 @@ class Deployments:
             values[trial.arm] = math.nan if reading is None else reading.value
             if any(each.rule == REAL_SERVER for each in broken):
                 raise _not_measured(said, "bisect real builds: a stand-in says nothing about any")
-            if any(each.rule not in MACHINE_RULES for each in broken) or (not broken and reading is None):
+            if is_spoilt(trial):
+                spoilt = spoilt or said or "no repeat counts"
+            elif broken or reading is None:
                 build = pair.baseline if trial.arm is Arm.BASELINE else pair.candidate
                 return Unmeasurable(build, _not_measured(said or "no reading", "look at the server's log"))
-            spoilt = spoilt or said
+        spoilt = spoilt or _on_two_machines(trials)
         if not spoilt:
             return PairReading(pair, values[Arm.BASELINE], values[Arm.CANDIDATE])
         if self._again(pair, f"the machine spoilt this pair: {spoilt}", INVALID_PAIRS_MAX):
             return None
-        raise _not_measured(spoilt, "free the machine and give the same command again: it goes on")
+        raise _not_measured(
+            spoilt, "free or mend the machine (see `redline doctor`) and give the same command again: it goes on"
+        )
+
+
+def _on_two_machines(trials: Sequence[Trial]) -> str:
+    """What differs between the machines of a pair, in words; empty if they may be compared."""
+    differs = why_incomparable(trials[0].fingerprint, trials[-1].fingerprint)
+    return f"the builds were served by different machines: {differs}" if differs else ""
 
 
 def _not_measured(found: str, next_step: str) -> InvalidMeasurementError:

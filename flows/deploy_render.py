@@ -1,4 +1,4 @@
-"""`redline deploy render`: what would be started or applied for one build, as text; nothing is, and nobody is asked.
+"""`redline deploy render`: what would be started or applied for one build, as text; nothing is, and no cluster asked.
 
 A couple of files bring the whole thing up: for people who look before they leap, and for those who serve without
 Redline.
@@ -10,21 +10,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.machine import on_class
+from flows.machine import devices_of, on_class
 from flows.plan import model_path
 from flows.workspace import Workspace, content_root
 from redline.builds.resolve import resolve
 from redline.deploy.choice import DEPLOYERS, deployer_name
+from redline.deploy.container_command import VENDORS
 from redline.deploy.deployer import Order
 from redline.deploy.manifests import MANIFESTS, manifest_files
 from redline.deploy.manifests_text import yaml_text
 from redline.deploy.routing import router_of
-from redline.errors import StoreError, UsageError
-from redline.model import Arm, ContainerSettings, RunnerClass, SystemUnderTest
+from redline.errors import InfrastructureError, StoreError, UsageError
+from redline.model import Arm, ContainerSettings, Device, RunnerClass, SystemUnderTest
+from redline.runner.accelerators import OPENERS, Opener
 from redline.whole_file import write_whole
 
 RUN_ID = "rendered"
 README = "README.md"
+PLACEHOLDER = "GPU-UUID-"
+"""How the UUID of an accelerator begins that this machine does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,33 @@ def render_order(order: Order, deployer: str) -> str:
     """What a deployer would do for an order. Raises UsageError for an order that it cannot serve."""
     if deployer in MANIFESTS:
         return yaml_text(MANIFESTS[deployer](order))
-    return DEPLOYERS[deployer]().render(order)
+    return _about_placeholders(order) + DEPLOYERS[deployer]().render(order)
+
+
+def _about_placeholders(order: Order) -> str:
+    """A comment that says what to put in the place of UUIDs that are none; '' where all are real."""
+    names = [device.uuid for device in order.devices if device.uuid.startswith(PLACEHOLDER)]
+    if not names:
+        return ""
+    return (
+        f"# {names[0]} ... stand for the UUIDs of the host's {len(names)} accelerators, which are not this machine's:\n"
+        "# there `redline doctor --json` names them, and this command prints them.\n"
+    )
+
+
+def shown_devices(runner_class: RunnerClass, openers: tuple[Opener, ...] = OPENERS) -> tuple[Device, ...]:
+    """The accelerators that servers would be given: this machine's where it is of the class, else as many placeholders.
+
+    () for CPUs and for clusters. `openers`: of the vendors' libraries. Raises UsageError as `devices_of`.
+    """
+    vendor = VENDORS.get(runner_class.platform)
+    if vendor is None or runner_class.deployer != "host":
+        return ()
+    try:
+        return devices_of(runner_class, openers)
+    except InfrastructureError:  # another machine, or one without such accelerators
+        count = max(1, runner_class.accelerator_count)
+        return tuple(Device(vendor, each, f"{PLACEHOLDER}{each}", runner_class.accelerator, 0) for each in range(count))
 
 
 def write_files(state_dir: Path, request: RenderRequest, folder: Path) -> Iterator[str]:
@@ -100,6 +130,7 @@ def rendered_order(state_dir: Path, request: RenderRequest) -> tuple[RunnerClass
         model=model_path(workspace, sut, recipe),
         state_dir=state_dir,
         log_dir=workspace.log_dir(RUN_ID),
+        devices=shown_devices(runner_class),
         container=runner_class.container or ContainerSettings(),
         cluster=runner_class.cluster,
     )

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from checks.fingerprints import may_compare
 from checks.gate import Key, PairedReadings, SuiteState, judge_suite, suite_pair_limit
 from checks.prior import VariancePrior, fit_prior
+from checks.validity import MACHINE_RULES
 from flows.plan import Plan
 from redline.metrics import reading_of
 from redline.model import Arm, Scenario, Trial, TrialStatus
 from redline.store.database import ingest
 from redline.store.history import pair_variances
-
-MACHINE_RULES = frozenset({"counted repeats", "schedule lag p99"})
-"""Rules that a busy machine breaks, whatever the build: such a pair is measured again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,7 @@ class SpeedState:
 
     `priors` are fixed before the first pair: what is learned today must not decide today.
     `pair_limit` bounds the pairs that count; a pair with an invalid trial does not. `broken`: what an arm did
-    that no busy machine explains; it ends the gate, because measuring again would be choosing the results.
+    that no machine explains; it ends the gate, because measuring again would be choosing the results.
     """
 
     priors: dict[Key, VariancePrior]
@@ -91,7 +89,7 @@ def speed(plan: Plan, trials: Sequence[Trial], state: SpeedState) -> SpeedState:
 
 
 def _arm_faults(trials: Sequence[Trial], scenarios: Sequence[Scenario], pair_index: int) -> list[str]:
-    """What makes a pair invalid other than a busy machine: failed requests, a wrong build, a missing reading."""
+    """What makes a pair invalid and no machine explains: failed requests, a wrong build, a missing reading."""
     found = []
     for scenario in scenarios:
         for arm in (Arm.BASELINE, Arm.CANDIDATE):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,8 +12,8 @@ from redline.builds.image_reference import ImageReference
 from redline.deploy.choice import deployer_name
 from redline.deploy.placing import usable
 from redline.errors import InfrastructureError, UsageError
-from redline.model import BuildKind, BuildPin, Device, RunnerClass, RunnerFingerprint, Trial
-from redline.runner.accelerators import opened_readers
+from redline.model import BuildKind, BuildPin, Device, RunnerClass, RunnerFingerprint, SystemUnderTest, Trial
+from redline.runner.accelerators import OPENERS, Opener, opened_readers
 from redline.runner.fingerprint import read_fingerprint
 
 VENDORS = {"cuda": "nvidia", "rocm": "amd"}
@@ -66,47 +67,56 @@ def measured_on(planned: RunnerFingerprint, trials: Sequence[Trial]) -> RunnerFi
     return next(iter(found.values()), planned)
 
 
-def devices_of(runner_class: RunnerClass) -> tuple[Device, ...]:
+def system_of(resolved: SystemUnderTest | None, trials: Sequence[Trial]) -> SystemUnderTest | None:
+    """The system as its last trial measured it, with the router in front of it; as it was resolved without one."""
+    if resolved is None:
+        return None
+    return next((trial.sut for trial in reversed(trials) if replace(trial.sut, router=None) == resolved), resolved)
+
+
+def devices_of(runner_class: RunnerClass, openers: tuple[Opener, ...] = OPENERS) -> tuple[Device, ...]:
     """The accelerators of this machine that the class uses, of those that its caller left visible; () on CPUs.
 
-    As many as the class says, the first ones. Raises InfrastructureError if there are too few, or other ones than the
-    class says; UsageError if a variable that chooses among them names none.
+    As many as the class says, the first ones of its model; those of other models are left alone. `openers`: of the
+    vendors' libraries. Raises InfrastructureError if there are too few of them; UsageError as `usable`.
     """
     vendor = VENDORS.get(runner_class.platform)
     if vendor is None:
         return ()
-    with opened_readers() as opened:
+    with opened_readers(openers) as opened:
         found = usable([device for reader in opened.readers if reader.vendor == vendor for device in reader.devices()])
-    count = max(1, runner_class.accelerator_count)
-    if len(found) < count:
-        said = [f"{len(found)} that can be used", *opened.problems, *(opened.absent if not found else ())]
-        raise InfrastructureError(
-            f"runner class {runner_class.name} needs accelerators of {vendor} that are not here",
-            expected=f"{count} x {runner_class.accelerator or vendor}",
-            found="; ".join(said),
-            next_step=f"redline doctor --runner {runner_class.name}, or choose a runner class that fits this machine",
-        )
     wanted = runner_class.healthy.device_model if runner_class.healthy is not None else ""
-    others = sorted({device.model for device in found if wanted.lower() not in device.model.lower()})
-    if others:
+    fitting = tuple(device for device in found if wanted.lower() in device.model.lower())
+    count = max(1, runner_class.accelerator_count)
+    if len(fitting) >= count:
+        return fitting[:count]
+    others = Counter(device.model for device in found if device not in fitting)
+    if others and not fitting:
         raise InfrastructureError(
             f"this machine is not of runner class {runner_class.name}",
             expected=f"accelerators that call themselves {wanted}",
-            found=", ".join(others),
+            found=", ".join(f"{number} x {model}" for model, number in sorted(others.items())),
             next_step="choose the class of this machine: results of different accelerators are never compared",
         )
-    return found[:count]
+    said = [f"{len(fitting)} that can be used", *(f"{number} x {model}" for model, number in sorted(others.items()))]
+    raise InfrastructureError(
+        f"runner class {runner_class.name} needs accelerators of {vendor} that are not here",
+        expected=f"{count} x {wanted or runner_class.accelerator or vendor}",
+        found="; ".join([*said, *opened.problems, *(opened.absent if not found else ())]),
+        next_step=f"redline doctor --runner {runner_class.name}, or choose a runner class that fits this machine",
+    )
 
 
 def on_class(pin: BuildPin, runner_class: RunnerClass) -> BuildPin:
     """The pin for the class's platform where its own is not known: an image whose name does not say what it is for.
 
-    Raises UsageError for a build that the class cannot serve: of another platform, or a wheel in a cluster.
+    Raises UsageError for a build that the class cannot serve: of another platform, or a wheel in a cluster. An
+    endpoint is served by somebody else, on whatever that may be.
     """
     deployer_name(runner_class, pin)
     if pin.platform == UNKNOWN_PLATFORM:
         return replace(pin, platform=runner_class.platform)
-    if pin.platform != runner_class.platform:
+    if pin.platform != runner_class.platform and pin.kind is not BuildKind.ENDPOINT:
         is_image = pin.kind is BuildKind.IMAGE
         raise UsageError(
             f"{pin.label} is for {pin.platform}, runner class {runner_class.name} for {runner_class.platform}",

@@ -23,15 +23,24 @@ from flows.progress import Narrator
 from flows.scored import scored
 from flows.workload import Work, work_of
 from redline.deploy.server_metrics import difference, read_counters
-from redline.errors import DeployError, InfrastructureError, ReplicaDiedError, ServerDiedError
+from redline.errors import (
+    DeployError,
+    InfrastructureError,
+    OutOfMemoryError,
+    ReplicaDiedError,
+    ServerDiedError,
+)
 from redline.load.client import LoadPlan
 from redline.load.worker import LoadWorker, Window, load_worker
 from redline.model import Repeat, Scenario, Trial, TrialStatus, in_flight_max, is_closed_loop
+from redline.runner.fingerprint import sampler_cpus, usable_cpu_ids
 from redline.runner.telemetry import cpu_shares, read_cpu_times
 from redline.runner.telemetry_process import TelemetrySampler, telemetry_sampler
 from redline.store.trials import write_trial
 
 T = TypeVar("T")
+DEATHS = (ServerDiedError, OutOfMemoryError)
+"""What is known to have ended a server; an API server that does not answer is none of them."""
 
 
 def turn(arms: Sequence[T], index: int) -> tuple[T, ...]:
@@ -92,10 +101,13 @@ class Instruments:
 
 
 def _sampler(round_: Round, benches: Sequence[Bench]) -> AbstractContextManager[TelemetrySampler | None]:
-    """A sampler of this machine and of the accelerators in use; None where the servers are elsewhere."""
+    """A sampler of this machine and of the accelerators in use; None where the servers are elsewhere.
+
+    It is kept off the servers' CPUs and, where there are three, off the client's.
+    """
     if not all(bench.is_local for bench in benches):
         return nullcontext()
-    return telemetry_sampler([device.uuid for device in round_.devices], client_cpus(benches))
+    return telemetry_sampler([device.uuid for device in round_.devices], sampler_cpus(usable_cpu_ids()))
 
 
 def _prepared(round_: Round, scenario: Scenario) -> Round:
@@ -149,8 +161,10 @@ def _find_the_dead(benches: Sequence[Bench]) -> None:
     for bench in benches:
         try:
             bench.deployment.check_alive()
-        except DeployError as death:
+        except DEATHS as death:
             bench.death = bench.death or death
+        except DeployError:
+            continue  # nobody could tell, which is not a death: the error already raised says more
 
 
 def _cut_short(trial: Trial, bench: Bench, error: BaseException) -> Trial:
@@ -231,9 +245,12 @@ def _one_repeat(
     try:
         bench.deployment.check_alive()
         counters_after = _counters(bench)
-    except DeployError as death:
+    except DEATHS as death:
         bench.death = death
         bench.repeats.append(replace(repeat, drop_reason="the server died in or after this window"))
+        raise
+    except DeployError:
+        bench.repeats.append(repeat)  # it was measured whole; what became of its server is not known
         raise
     return replace(repeat, server_counters=difference(counters_before, counters_after))
 
@@ -284,6 +301,7 @@ def _trial(round_: Round, scenario: Scenario, bench: Bench) -> Trial:
         calibration=round_.calibration,
         replicas=bench.endpoint.replicas,
         runner_class=round_.runner_class,
+        counters_readable=not bench.is_routed,
     )
     ok = all(reading.ok for reading in validity)
     return Trial(

@@ -16,7 +16,8 @@ from flows.machine import devices_of, fingerprint_of, serves_here
 from flows.official import Driver, official_settings
 from flows.workload import Work, at_rate, checked_identity, work_of
 from flows.workspace import Workspace
-from redline.builds.build_spec import EndpointSpec, parse_spec
+from redline.builds.build_spec import EndpointSpec, RecordSpec, parse_spec
+from redline.builds.trusted_record import read_trusted_pin
 from redline.deploy.routing import router_of
 from redline.errors import ContentError, UsageError
 from redline.metrics import CATALOGUE
@@ -253,9 +254,15 @@ def identity_of(workspace: Workspace, name: str, runner_class: RunnerClass) -> t
 
 
 def _check_wanted(wanted: Sequence[Wanted]) -> None:
-    """Refuse what cannot be done with an endpoint. Raises UsageError for that and for a malformed spec."""
+    """Refuse what cannot be done with an endpoint, and records that are not believed, before anything is resolved.
+
+    Raises UsageError for these and for a malformed spec, ContentError for a damaged record.
+    """
     for each in wanted:
-        if not isinstance(parse_spec(each.spec), EndpointSpec):
+        spec = parse_spec(each.spec)
+        if isinstance(spec, RecordSpec):
+            read_trusted_pin(spec.path)
+        if not isinstance(spec, EndpointSpec):
             continue
         if each.arm is not Arm.SINGLE:
             raise UsageError(

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from prefect import flow
 
 from checks.rate_search import Bracket, Probe, RateEstimate, RateLimits, bracket, estimate, next_rate
+from checks.replicas import ALL_ANSWER
+from checks.validity import ALL_ANSWERED, FULL_OUTPUTS, REAL_SERVER, is_spoilt
 from flows import steps
 from flows.bench import ArmSetup
-from flows.judge import MACHINE_RULES
 from flows.measure import measuring
 from flows.plan import SearchShape, Wanted
 from flows.progress import Narrator
@@ -24,6 +25,9 @@ from redline.model import Arm, Outcome, Scenario, Server, Trial
 RETRY_COUNT_MAX = 2
 REQUEST_COUNT_MIN = 200
 """A p99 of a hundred requests or fewer is the worst of them."""
+
+RATE_RULES = frozenset({ALL_ANSWERED, FULL_OUTPUTS, ALL_ANSWER})
+"""Rules that a rate breaks which is too high for the server: an answer. Any other broken rule is none."""
 
 SIMULATED = "no measurement: the answers came from `redline simulate`"
 CEILING_PER_S = 20_000.0
@@ -107,7 +111,7 @@ def _search(
         at_rate = probe_scenario(
             scenario, rate, shape.window_s, seed=scenario.seed + seed + len(probes), warm_up=not probes
         )
-        probes.append(_probe(at_rate, rate, measure))
+        probes.append(probe_at(at_rate, rate, measure))
         verdict = "within the limits" if probes[-1].within(limits) else "beyond them"
         narrator.say(f"{rate:.2f} requests a second: {verdict}")
 
@@ -130,41 +134,38 @@ def probe_scenario(scenario: Scenario, rate_per_s: float, window_s: float, *, se
     )
 
 
-def _probe(scenario: Scenario, rate_per_s: float, measure: Callable[[Scenario], list[Trial]]) -> Probe:
-    """One window; one that the machine spoilt is measured again. A server that fails requests is an answer."""
+def probe_at(scenario: Scenario, rate_per_s: float, measure: Callable[[Scenario], list[Trial]]) -> Probe:
+    """One window; one that the machine or the client spoilt is measured again. Failed requests are an answer.
+
+    Raises InvalidMeasurementError where no window was left alone, or another rule than `RATE_RULES` is broken: a window
+    that is evidence of nothing is no probe. A stand-in's answers go on: the whole search says that they are.
+    """
     (trial,) = measure(scenario)
     for _ in range(RETRY_COUNT_MAX):
-        if not _spoilt(trial):
+        if not is_spoilt(trial):
             break
         (trial,) = measure(scenario)
-    broken = [reading for reading in trial.validity if not reading.ok]
-    if _spoilt(trial):
+    broken = [reading for reading in trial.validity if not reading.ok and reading.rule != REAL_SERVER]
+    found = "; ".join(f"{reading.rule}: {reading.reading}" for reading in broken)
+    if is_spoilt(trial):
         raise InvalidMeasurementError(
             f"no valid window at {rate_per_s:.2f} requests a second",
-            expected="a client on schedule and a machine of its own",
-            found="; ".join(f"{reading.rule}: {reading.reading}" for reading in broken),
-            next_step="free the machine, or search on one with more cores for the client",
+            expected="a client on schedule and a machine of its own that runs at its full speed",
+            found=found,
+            next_step="free or mend it (see `redline doctor`), or search on one with more cores for the client",
         )
-    wrong = [reading for reading in broken if reading.rule in _NOT_THE_RATE]
+    wrong = [reading for reading in broken if reading.rule not in RATE_RULES]
     if wrong:
         raise InvalidMeasurementError(
             "this is no measurement of the build asked for",
-            expected=wrong[0].limit,
-            found=wrong[0].reading,
+            expected=f"{wrong[0].rule}: {wrong[0].limit}",
+            found=found,
             next_step="look at the server that answered",
         )
-    repeat = trial.repeats[-1]
+    repeat = trial.counted_repeats[-1]
     failed = sum(record.outcome is not Outcome.OK for record in repeat.records)
     readings = [CATALOGUE[name].formula(repeat) for name in ("ttft_s_p99", "tpot_s_p99")]
     return Probe(rate_per_s, readings[0], readings[1], failed)
-
-
-def _spoilt(trial: Trial) -> bool:
-    """True if the machine or the client broke a rule, whatever the build."""
-    return any(not reading.ok and reading.rule in MACHINE_RULES for reading in trial.validity)
-
-
-_NOT_THE_RATE = frozenset({"the pinned build answers", "prefix cache hits"})
 
 
 def lines_of(answer: RateAnswer) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from checks.rate_search import RateLimits
 from flows.answer import sections
-from flows.machine import measured_on
+from flows.machine import measured_on, system_of
 from flows.plan import (
     PREFECT_EXPECTED_S,
     Options,
@@ -147,8 +147,8 @@ def _in_session(
         verdict=judged.verdict,
         scenarios=judged.sections,
         validity=tuple(trial_validity(trial) for trial in judged.trials),
-        baseline=judged.baseline,
-        candidate=judged.candidate,
+        baseline=system_of(judged.baseline, judged.trials),
+        candidate=system_of(judged.candidate, judged.trials),
         fingerprint=measured_on(plan.fingerprint, judged.trials[-1:]),
         runner_class=options.runner,
         policy=plan.policy.name,

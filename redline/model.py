@@ -1214,6 +1214,10 @@ class RunnerClass:
             "[cluster] is needed by the deployers kserve, inference-service and llm-d, and by no other",
         )
         require(self.arms_resident_max in (1, 2), "arms_resident_max must be 1 or 2")
+        require(
+            self.arms_resident_max == 1 or self.platform == "cpu" or self.deployer != "host",
+            "arms_resident_max must be 1 on a host with accelerators: both arms would be on the same ones",
+        )
         require(0 < self.foreign_cpu_share_max <= 1, "foreign_cpu_share_max must be in (0, 1]")
         require(0 <= self.retry_count_max <= 20, "retry_count_max must be in [0, 20]")
         require(self.memory_bytes_free_min >= 0, "memory_bytes_free_min must not be negative")

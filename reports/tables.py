@@ -235,7 +235,7 @@ def _pin_cells(sut: SystemUnderTest) -> dict[str, Safe]:
         "packages in the lock": Safe(packages),
         "source commit": code(pin.commit) if pin.commit else Safe("unknown"),
         "address": code(pin.url) if pin.url else Safe("-"),
-        "router": text(sut.router.image) if sut.router is not None else Safe("none"),
+        "router": code(sut.router.image) if sut.router is not None else Safe("none"),
         "added server arguments": code(" ".join(sut.extra_args)) if sut.extra_args else Safe("none"),
         "replaced models": text(", ".join(f"{name}={model}" for name, model in sut.models) or "none"),
         "system under test": code(sut.sut_id),

@@ -25,25 +25,28 @@ class VllmBuild:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the one flag that leaves out tests; nothing is ever left out because something is missing."""
+    """Add the flags that choose tests; nothing is ever left out because something is missing."""
     parser.addoption("--no-vllm", action="store_true", help="leave out the tests that need a real vLLM build")
+    parser.addoption("--gpu", action="store_true", help="run the tests of real accelerators, which fail without one")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the vllm-marked tests if, and only if, `--no-vllm` was given.
+    """Deselect the vllm-marked tests if, and only if, `--no-vllm` was given, the gpu-marked unless `--gpu` was.
 
-    Those that measure hold the machine's lock and would only wait for each other: two processes give them one after the
-    other to one of the two, and the tests of single servers to the other. Their verdicts are about large differences.
+    Of the first, those that measure hold the machine's lock and would only wait for each other: two processes give them
+    one after the other to one of the two, and the tests of single servers to the other. Their verdicts are about large
+    differences.
     """
     for item in items:
         if item.get_closest_marker("vllm"):
             measures = item.path.is_relative_to(CHECKOUT / "tests" / "flows")
             item.add_marker(pytest.mark.xdist_group("measures" if measures else "serves"))
-    if not config.getoption("--no-vllm"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("vllm")]
-    items[:] = [item for item in items if not item.get_closest_marker("vllm")]
-    config.hook.pytest_deselected(items=left_out)
+    unwanted = {"vllm"} if config.getoption("--no-vllm") else set()
+    unwanted |= set() if config.getoption("--gpu") else {"gpu"}
+    left_out = [item for item in items if any(map(item.get_closest_marker, unwanted))]
+    if left_out:
+        items[:] = [item for item in items if not any(map(item.get_closest_marker, unwanted))]
+        config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="session")

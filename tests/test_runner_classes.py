@@ -14,6 +14,7 @@ from flows.plan import identity_of
 from flows.workload import Work
 from flows.workspace import Workspace
 from redline import content
+from redline.errors import ContentError
 from redline.model import HealthyHost, RunnerClass
 
 ROOT = Path(__file__).parents[1]
@@ -96,6 +97,17 @@ def test_classes_on_accelerators_agree(name: str) -> None:
     assert (found.healthy.persistence_mode, found.healthy.driver_version_min) == (
         (True, "580") if is_nvidia else (None, "")
     )
+
+
+@pytest.mark.parametrize("name", ON_ACCELERATORS)
+def test_two_arms_never_share_accelerators(name: str, tmp_path: Path) -> None:
+    """A host has no second set of them to give: two resident arms are refused there, and allowed on CPUs."""
+    text = (ROOT / "runners" / f"{name}.toml").read_text()
+    path = tmp_path / f"{name}.toml"
+    path.write_text(text.replace("arms_resident_max = 1", "arms_resident_max = 2"))
+    with pytest.raises(ContentError, match="both arms would be on the same"):
+        content.runner_class(path)
+    assert CLASSES["cpu"].arms_resident_max == 2
 
 
 @pytest.mark.parametrize("name", ON_ACCELERATORS)

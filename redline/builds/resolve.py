@@ -37,6 +37,7 @@ from redline.builds.remote_wheel import (
     pin_of_commit,
 )
 from redline.builds.solution import Question, solve
+from redline.builds.trusted_record import read_trusted_pin
 from redline.builds.variants import variant_named
 from redline.builds.wheel_file import WheelFile, keep_copy, read_wheel
 from redline.errors import UsageError
@@ -55,7 +56,8 @@ def resolve(spec: str, *, state_dir: Path, on_line: Callable[[str], None] = _LOG
     Source of packages: the user's own pip configuration, and PyTorch's indexes only if that lacks the torch.
 
     Raises:
-        UsageError: the spec has none of the valid forms, is not exact, or names a file that is not there.
+        UsageError: the spec has none of the valid forms, is not exact, or names a file that is not there; or a record
+            of an endpoint, or of an image that the user did not allow.
         ContentError: a pin record is damaged.
         NoBuildError: nobody made such a build, or not for this machine.
         BuildError: no such version, no solution, an index or an endpoint that cannot be reached.
@@ -67,7 +69,7 @@ def resolve(spec: str, *, state_dir: Path, on_line: Callable[[str], None] = _LOG
         case WheelSpec(path):
             return _resolve_local_wheel(path, text, state_dir)
         case RecordSpec(path):
-            return read_pin(path)
+            return read_trusted_pin(path)
         case EndpointSpec(base_urls):
             return resolve_endpoint(base_urls)
         case ImageReference() as reference:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from redline.deploy.cluster_deployment import ClusterDeployment, serve
 from redline.deploy.cluster_objects import cleanup_place, noted_places
-from redline.deploy.cluster_start import Limits, Way
+from redline.deploy.cluster_target import Limits, Way
 from redline.deploy.deployer import Order
 from redline.deploy.manifests import MANIFESTS
 from redline.deploy.manifests_text import yaml_text

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from redline.deploy.cluster_client import Cluster, Json
@@ -24,9 +24,11 @@ from redline.deploy.cluster_failures import broken_container, crash_error, warni
 from redline.deploy.cluster_logs import log_path
 from redline.deploy.cluster_objects import Made, note_place
 from redline.deploy.cluster_pods import Pod, loss_of, pod_of, texts
-from redline.deploy.cluster_start import Limits, Served, Starting, Target, Way, require_alike
+from redline.deploy.cluster_router import reach_facts
+from redline.deploy.cluster_start import Served, Starting, require_alike
+from redline.deploy.cluster_target import Limits, Target, Way
 from redline.deploy.deployer import Order
-from redline.deploy.manifests import MANIFESTS, pod_labels
+from redline.deploy.manifests import MANIFESTS, pod_labels, router_pod_labels
 from redline.errors import ClusterError, DeployError, ReplicaDiedError, ServerDiedError, UsageError
 from redline.model import BuildKind, ClusterSettings, Endpoint, Replica
 
@@ -46,6 +48,8 @@ class ClusterDeployment:
         self._settled = threading.Event()
         self._outcome: Endpoint | BaseException | None = None
         self._ready_pods: tuple[Pod, ...] = ()
+        self._ready_routers: tuple[Pod, ...] = ()
+        self._is_silent = False
         self._starting = Starting(target, self._closed)
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
@@ -70,19 +74,32 @@ class ClusterDeployment:
         raise self._outcome
 
     def check_alive(self) -> None:
-        """Nothing if every pod is the one that was ready, with no more restarts; one question. Not within a window.
+        """Nothing if every pod is the one that was ready, with no more restarts, the router's too. Not within a window.
 
-        Raises: ReplicaDiedError naming the pod (ServerDiedError or OutOfMemoryError if there is only one), or
-        ClusterError if the cluster does not say.
+        A cluster that does not say is no death: one such look is told and passed over, since what happened meanwhile is
+        seen at the next one. Raises: ReplicaDiedError naming the pod (ServerDiedError or OutOfMemoryError if only one
+        serves and it is that one), ClusterError at the second look in a row that tells nothing.
         """
         if not self._ready_pods:
             return
-        now = {pod.name: pod for pod in map(pod_of, self._target.pods()[0])}
+        try:
+            now = {pod.name: pod for pod in map(pod_of, (*self._target.pods()[0], *self._target.routers()))}
+        except ClusterError as error:
+            if self._is_silent:
+                raise
+            self._is_silent = True
+            self._on_progress(f"whether {self._target.order.name} lives is asked again later: {error.problem}")
+            return
+        self._is_silent = False
         for before in self._ready_pods:
             pod = now.get(before.name)
             loss = loss_of(before, pod)
             if loss:
                 raise self._died(before, pod, loss)
+        for before in self._ready_routers:
+            loss = loss_of(before, now.get(before.name))
+            if loss:
+                raise self._router_died(before, loss)
 
     def pids(self) -> tuple[int, ...]:
         """None of this machine."""
@@ -97,7 +114,7 @@ class ClusterDeployment:
         self._closed.set()
         try:
             with suppress(ClusterError):
-                self._target.keep_logs(tuple(map(pod_of, self._target.pods()[0])))
+                self._target.keep_logs(tuple(map(pod_of, (*self._target.pods()[0], *self._target.routers()))))
         finally:  # also if somebody grows impatient with the logs
             self._target.made.end(lambda: self._target.pods()[0])
         if self._watcher.is_alive():
@@ -119,7 +136,7 @@ class ClusterDeployment:
         nodes = {pod.node: self._node(pod.node) for pod in served.pods if pod.node}
         containers = [(pod, pod.serving(target.image_digest)) for pod in served.pods]
         logs = [target.log_of(pod, container) for pod, container in containers if container is not None]
-        self._ready_pods = served.pods
+        self._ready_pods, self._ready_routers = served.pods, served.routers
         return Endpoint(
             base_url=served.answers[0][1],
             model=order.recipe.served_model_name,
@@ -132,6 +149,7 @@ class ClusterDeployment:
             facts=machine_facts(
                 nodes,
                 served_by=target.way.name,
+                reached_by=reach_facts(order, target.way.name),
                 with_accelerator=order.cluster is not None and bool(order.cluster.accelerator_resource),
             ),
             notes=machine_notes(nodes, served.pods, target.image_digest),
@@ -173,6 +191,17 @@ class ClusterDeployment:
             return error
         return ReplicaDiedError(error.problem, expected=error.expected, found=error.found, next_step=error.next_step)
 
+    def _router_died(self, before: Pod, loss: str) -> ReplicaDiedError:
+        """Not the build's fault, and what was measured past it is evidence of nothing."""
+        order = self._target.order
+        said = warnings_about(self._target.cluster, self._target.namespace, before.name)
+        return ReplicaDiedError(
+            f"the router's pod {before.name} on {before.node or 'an unknown node'} died while it was in use: {loss}",
+            expected="a router that runs until Redline ends it",
+            found="\n    ".join((loss, *said)),
+            next_step=f"see what the cluster did to it: kubectl get events; its log: {order.log_dir}",
+        )
+
 
 @contextmanager
 def serve(
@@ -197,7 +226,8 @@ def serve(
             made=made,
             namespace=settings.namespace,
             reach_pods=settings.reach == "pods",
-            selector=",".join(f"{key}={value}" for key, value in pod_labels(order, way.name).items()),
+            selector=_selector(pod_labels(order, way.name)),
+            router_selector=_selector(router_pod_labels(order, way.name)),
             limits=bounds,
         )
         deployment = ClusterDeployment(target, on_progress)
@@ -209,6 +239,10 @@ def serve(
             yield deployment
         finally:
             deployment.close()
+
+
+def _selector(labels: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
 def require_namespace(cluster: Cluster, namespace: str) -> None:

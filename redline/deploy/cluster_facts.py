@@ -43,14 +43,18 @@ def _together(values: Iterable[str]) -> str:
     return ", ".join(sorted(found)) or UNKNOWN
 
 
-def machine_facts(nodes: Mapping[str, Json | None], *, served_by: str, with_accelerator: bool) -> dict[str, str]:
-    """What decides whether two results may be compared: who serves, on which machines, with which accelerators.
+def machine_facts(
+    nodes: Mapping[str, Json | None], *, served_by: str, reached_by: Mapping[str, str], with_accelerator: bool
+) -> dict[str, str]:
+    """What decides whether two results may be compared: who serves, through what, where, with which accelerators.
 
-    `nodes`: name -> the node, None where it may not be read. Without accelerators none are looked for.
+    `nodes`: name -> the node, None where it may not be read. `reached_by`: as `cluster_router.reach_facts`. Without
+    accelerators none are looked for. Which of a node's accelerators a pod was given the API does not tell.
     """
     found = list(nodes.values())
     return {
         "served_by": served_by,
+        **reached_by,
         "nodes": ", ".join(sorted(nodes)) or UNKNOWN,
         "accelerator": _together(_label(node or {}, _PRODUCT_LABELS) for node in found) if with_accelerator else "none",
     }

@@ -180,6 +180,12 @@ def pod_of(found: Json) -> Pod:
     )
 
 
+def is_over(found: Json) -> bool:
+    """True for a pod that is being deleted, or that ended for good."""
+    pod = pod_of(found)
+    return pod.ending or pod.phase in ("Failed", "Succeeded")
+
+
 def _containers(found: Json) -> Iterator[Container]:
     for specs, statuses, initialises in (
         ("initContainers", "initContainerStatuses", True),

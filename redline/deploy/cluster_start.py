@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import httpx
 
-from redline.deploy.cluster_client import CallLimits, Cluster, Json
+from redline.deploy.cluster_client import Json
 from redline.deploy.cluster_failures import broken_container, crash_error, image_problem, warnings_about
-from redline.deploy.cluster_logs import keep_logs, log_path
-from redline.deploy.cluster_objects import GONE_S_MAX, Kinds, Made
-from redline.deploy.cluster_pods import Container, Hope, Pod, Trouble, pod_of, summary, trouble_of
+from redline.deploy.cluster_logs import log_path
+from redline.deploy.cluster_pods import Pod, Trouble, is_over, pod_of, summary, trouble_of
 from redline.deploy.cluster_ready import JUDGED, contradiction, unready
-from redline.deploy.deployer import Order
+from redline.deploy.cluster_router import not_readable, require_pinned
+from redline.deploy.cluster_target import Target
 from redline.deploy.diagnosis import last_line
 from redline.deploy.endpoint import COMPLETION_S_MAX, ask_first, ask_version, is_answered, open_client
 from redline.deploy.manifests_text import object_name
@@ -34,94 +32,30 @@ REACHED_S_MAX = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds in seconds.
-
-    `start_margin_s`: beyond the recipe's start_s_max, for finding a node and pulling an image. `place_s`,
-    `pull_s`, `configuration_s`: how long a pod without a node (a node may be on its way), an image that cannot be
-    pulled, a configuration that does not work may stay so. `answer_s`: from ready to a first answer, for routes to
-    spread. `turn_s`: the longest time between two looks.
-    """
-
-    start_margin_s: float = 600.0
-    place_s: float = 600.0
-    pull_s: float = 300.0
-    configuration_s: float = 60.0
-    answer_s: float = 120.0
-    gone_s: float = GONE_S_MAX
-    turn_s: float = 5.0
-    calls: CallLimits = field(default_factory=CallLimits)
-
-    def of(self, hope: Hope) -> float | None:
-        """How long a trouble may last; None if as long as the start may."""
-        bounds = {"hopeless": 0.0, "pull": self.pull_s, "configuration": self.configuration_s, "place": self.place_s}
-        return bounds.get(hope)
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """One way of serving in a cluster.
-
-    `name`: of the deployer. `urls`: the router's addresses, best first, from the order and the objects as they are
-    now. `kinds`: of everything that it may make.
-    """
-
-    name: str
-    urls: Callable[[Order, tuple[Json, ...]], tuple[str, ...]]
-    kinds: Kinds
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What is started where: an order in its cluster."""
-
-    cluster: Cluster
-    way: Way
-    order: Order
-    made: Made
-    namespace: str
-    reach_pods: bool
-    selector: str
-    limits: Limits
-
-    @property
-    def image_digest(self) -> str:
-        """`sha256:...` of the pinned image."""
-        return (self.order.sut.pin.url or "").rpartition("@")[2]
-
-    def pods(self) -> tuple[tuple[Json, ...], str]:
-        """The serving pods by name, and the version of the list. Raises ClusterError."""
-        found, version = self.cluster.listed("v1", "Pod", self.namespace, labels=self.selector)
-        return tuple(sorted(found, key=lambda each: str(each["metadata"]["name"]))), version
-
-    def log_of(self, pod: Pod, container: Container) -> str:
-        """Where a container's log is kept."""
-        return str(log_path(self.order.log_dir, self.order.name, pod.name, container.name))
-
-    def keep_logs(self, pods: Collection[Pod]) -> None:
-        """Keep what they said so far; a full disk or a silent cluster is no reason to fail here."""
-        with suppress(OSError):
-            keep_logs(self.cluster, pods, self.order.log_dir, self.order.name)
-
-
-@dataclass(frozen=True, slots=True)
 class Seen:
     """One look: the objects that are judged, the pods, what is not ready, the pods' version to watch from.
 
-    `behind`: the first object that is not ready.
+    `routers`: the pods that route, as the API shows them; none where the client takes turns. `behind`: the first object
+    that is not ready.
     """
 
     objects: tuple[Json, ...]
     pods: tuple[Pod, ...]
+    routers: tuple[Json, ...]
     has_all_pods: bool
     behind: Json | None
     waits_for: tuple[str, ...]
     version: str
 
     @property
+    def all_pods(self) -> tuple[Pod, ...]:
+        """Those that serve, then those that route."""
+        return (*self.pods, *map(pod_of, self.routers))
+
+    @property
     def text(self) -> str:
         """What is waited for, for people."""
-        pods = [summary(pod) for pod in self.pods if not pod.ready or pod.ending]
+        pods = [summary(pod) for pod in self.all_pods if not pod.ready or pod.ending]
         lines = [*pods, *self.waits_for] or [f"{len(self.pods)} pods ready, no answer yet"]
         return "; ".join(lines[:SUMMARY_LINE_COUNT_MAX])
 
@@ -132,6 +66,7 @@ class Served:
 
     answers: tuple[tuple[str, str, str, float], ...]
     pods: tuple[Pod, ...]
+    routers: tuple[Pod, ...] = ()
 
 
 class Starting:
@@ -199,7 +134,8 @@ class Starting:
         if not has_all:
             waits_for.append(f"{len(there)} of {target.order.replica_count} pods ready")
         behind = next((each for each in objects if unready(each)), None)
-        return Seen(objects, pods, has_all, behind, tuple(waits_for), version)
+        routers = tuple(each for each in target.routers() if not is_over(each))  # another one is in its place
+        return Seen(objects, pods, routers, has_all, behind, tuple(waits_for), version)
 
     def _newest_words(self, seen: Seen) -> str:
         """What a pod that is loading its model said last."""
@@ -229,7 +165,8 @@ class Starting:
                     next_step="an admission rule of the cluster replaces images: exempt this namespace, "
                     "or pin the image that it puts there",
                 )
-        troubles = {found.key: found for pod in seen.pods if not pod.ending and (found := trouble_of(pod)) is not None}
+        found = (trouble_of(pod) for pod in seen.all_pods if not pod.ending)
+        troubles = {trouble.key: trouble for trouble in found if trouble is not None}
         for each in seen.objects:
             said = contradiction(each)
             if said:
@@ -242,14 +179,14 @@ class Starting:
                 raise self._hopeless(trouble, seen)
 
     def _hopeless(self, trouble: Trouble, seen: Seen) -> DeployError:
-        self._target.keep_logs(seen.pods)
+        self._target.keep_logs(seen.all_pods)
         recipe, order = self._target.order.recipe, self._target.order
-        pod = next((each for each in seen.pods if each.name == trouble.pod), None)
+        pod = next((each for each in seen.all_pods if each.name == trouble.pod), None)
         broken = broken_container(pod) if pod is not None and trouble.container else None
         if pod is not None and broken is not None:
             return crash_error(
                 broken,
-                ServerExitedError,
+                ServerExitedError if pod in seen.pods else DeployError,
                 problem=f"pod {pod.name} on {pod.node or 'no node'}: {trouble.text}",
                 expected=f"a completion within {recipe.start_s_max:g} s",
                 platform=order.sut.pin.platform,
@@ -271,7 +208,7 @@ class Starting:
 
     def _not_ready(self, seen: Seen) -> ServerNotReadyError:
         target = self._target
-        target.keep_logs(seen.pods)
+        target.keep_logs(seen.all_pods)
         said = (seen.text, *warnings_about(target.cluster, target.namespace, object_name(target.order)))
         return ServerNotReadyError(
             f"{target.order.name} was not ready in time",
@@ -291,14 +228,18 @@ class Starting:
             return None
         if self._ready_since is None:
             self._ready_since = time.monotonic()
+        overdue = time.monotonic() - self._ready_since > self._target.limits.answer_s
+        routers = tuple(map(pod_of, seen.routers))
+        if not self._is_routed_as_pinned(seen, routers, overdue=overdue):
+            return None
         pods = tuple(pod for pod in seen.pods if pod.ready and not pod.ending)
         addresses = self._addresses(pods)
         for name, urls in addresses:
             if name not in self._answers:
                 self._ask(name, urls)
         if all(name in self._answers for name, _ in addresses):
-            return Served(tuple((name, *self._answers[name]) for name, _ in addresses), pods)
-        if time.monotonic() - self._ready_since > self._target.limits.answer_s:
+            return Served(tuple((name, *self._answers[name]) for name, _ in addresses), pods, routers)
+        if overdue:
             raise ServerNotReadyError(
                 f"{self._target.order.name} is ready but answers no {self._target.order.recipe.serves}",
                 expected=f"a first answer within {self._target.limits.answer_s:g} s of being ready",
@@ -308,6 +249,18 @@ class Starting:
                 "authority in $SSL_CERT_FILE",
             )
         return None
+
+    def _is_routed_as_pinned(self, seen: Seen, routers: tuple[Pod, ...], *, overdue: bool) -> bool:
+        """False while the router's one pod is not there yet. Raises DeployError for another router than the pinned."""
+        target = self._target
+        if not target.router_selector:
+            return True
+        if len(routers) != 1 or not routers[0].ready:
+            if overdue:
+                raise not_readable(target.order, target.router_selector, routers)
+            return False
+        require_pinned(target.order, target.way.name, seen.routers[0], target.made.read(("ConfigMap",)))
+        return True
 
     def _addresses(self, pods: tuple[Pod, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """(name, addresses of which one has to answer) of each replica, or of the router."""

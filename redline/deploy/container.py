@@ -35,6 +35,7 @@ from redline.deploy.container_command import (
 )
 from redline.deploy.container_engine import Container, confine, ensure_image, find_engine, ours, removal, remove
 from redline.deploy.container_host import (
+    MADE_DIRECTORIES,
     container_environment,
     device_group_ids,
     secret_names,
@@ -45,7 +46,7 @@ from redline.deploy.container_start import ContainerStart
 from redline.deploy.deployer import Order
 from redline.deploy.diagnosis import oom_kill_count
 from redline.deploy.host import PORT_SHOWN, log_path
-from redline.deploy.placing import assign, shares_of
+from redline.deploy.placing import assign
 from redline.deploy.process import LocalServer
 from redline.deploy.replicas import HostDeployment, Started
 from redline.deploy.start import claim_port, open_log
@@ -54,6 +55,11 @@ from redline.errors import ContainerError, UsageError
 from redline.model import BuildKind, Device, Recipe
 
 ENGINES: tuple[Dialect, ...] = ("docker", "podman")
+GROUPS_UNKNOWN = """\
+# This machine has no /dev/kfd. On the host add --group-add NUMBER for each group that owns a device file, unless podman
+# runs rootless: stat -c %g /dev/kfd /dev/dri/renderD*
+"""
+KFD = Path("/dev/kfd")
 PYTHON = Path("python3")
 """The interpreter within an image of vLLM, whatever its version."""
 
@@ -186,7 +192,7 @@ class ContainerDeployment(HostDeployment):
 
     def confine(self, cpu_ids: tuple[int, ...]) -> None:
         """As HostDeployment, through the engine: the processes may be another account's. Raises ContainerError."""
-        for server, share in zip(self._servers, shares_of(cpu_ids, len(self._servers)), strict=True):
+        for server, share in zip(self._servers, self.cpu_shares(cpu_ids), strict=True):
             server.confine(share)
 
 
@@ -213,18 +219,19 @@ class ContainerDeployer:
                 )
                 for index, devices in enumerate(shares)
             ]
-            uuids = (tuple(device.uuid for device in devices) for devices in shares)
-            started = [Started(server, each) for server, each in zip(servers, uuids, strict=True)]
+            started = [Started(server, devices) for server, devices in zip(servers, shares, strict=True)]
             yield ContainerDeployment(servers, started)
 
     def render(self, order: Order) -> str:
-        """The commands, one option a line: the pull, then each replica on ports from PORT_SHOWN on.
+        """The commands, one option a line: the pull, the directories, then each replica on ports from PORT_SHOWN on.
 
         What only a start knows is left out: the suffix of the name, the owner's label, the port that is free.
         """
         dialect = order.container.engine
         engine = Engine(dialect, dialect, rootless=dialect == "podman" and os.geteuid() != 0)
-        texts = [shown(((engine.program, "pull", _image(order)),))]
+        texts = [shown(((engine.program, "pull", _image(order)),)), shown(_shown_directories(order))]
+        if order.sut.pin.platform == "rocm" and not KFD.exists():
+            texts.append(GROUPS_UNKNOWN)
         shares = assign(order.devices, order.replica_count, order.tensor_parallel)
         texts += [shown(_shown_options(order, engine, index, devices)) for index, devices in enumerate(shares)]
         return "\n".join(texts)
@@ -307,6 +314,15 @@ def container_spec(
         group_ids=device_group_ids() if pin.platform == "rocm" else (),
         cpu_ids=cpu_ids,
     )
+
+
+def _shown_directories(order: Order) -> Options:
+    """What makes the directories that a server writes to: an engine makes none for a mount, or as another account."""
+    cache_dir = _cache_dir(order)
+    mounts = shown_mounts(cache_dir, order.model, os.environ)
+    others = (mount.path for mount in mounts if not mount.read_only and mount.path != cache_dir)
+    paths = dict.fromkeys((*(cache_dir / name for name in MADE_DIRECTORIES), *others))
+    return (("mkdir", "-p"), *((str(path),) for path in paths))
 
 
 def _shown_options(order: Order, engine: Engine, index: int, devices: tuple[Device, ...]) -> Options:

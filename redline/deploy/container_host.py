@@ -13,6 +13,9 @@ from redline.model import Recipe
 LINKS_MAX = 10_000
 """How many links of a model directory are looked at."""
 
+MADE_DIRECTORIES = ("empty", "home")
+"""Of a build's caches, what is there before the server is: its working directory and its HOME."""
+
 CACHE_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME")
 CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 DEVICE_FILES = ("/dev/kfd", "/dev/dri/renderD*", "/dev/dri/card*")
@@ -24,7 +27,7 @@ def server_mounts(cache_dir: Path, model: str, caller: Mapping[str, str]) -> tup
     Makes the directories that are to be written, so that they belong to the caller and not to the engine's account.
     Raises OSError if one cannot be made.
     """
-    for name in ("empty", "home"):
+    for name in MADE_DIRECTORIES:
         (cache_dir / name).mkdir(parents=True, exist_ok=True)
     return _mounts(cache_dir, model, caller, make=True)
 

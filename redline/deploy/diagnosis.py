@@ -41,6 +41,7 @@ _OUT_OF_MEMORY = re.compile(
     r"|No available memory for the cache blocks|larger than the available KV cache|\bMemoryError\b|OutOfMemoryError"
     r"|out of memory|[Cc]annot allocate memory|can't allocate memory|not enough memory|std::bad_alloc",
 )
+_UUID_UNREAD = re.compile(r"(?:invalid literal for int\(\) with base 10:|Non-integer device ID) ['\"](?:GPU|MIG)-")
 _ADDRESS_IN_USE = re.compile(r"[Aa]ddress already in use|\[Errno 98\]|\[Errno 48\]|EADDRINUSE")
 
 
@@ -59,6 +60,15 @@ class Ending:
     def address_in_use(self) -> bool:
         """True if it ended because its port was taken."""
         return any(_ADDRESS_IN_USE.search(line) for line in self.lines)
+
+    @property
+    def uuid_unread(self) -> bool:
+        """True if the build takes accelerators by number only, and its environment chose them by UUID.
+
+        Its words prove both: what it could not read is the value of the variable. In a later line it then says that the
+        model could not be inspected, which is not the model's fault. Source: vLLM issues 13815, 20939 and 41848.
+        """
+        return any(_UUID_UNREAD.search(line) for line in self.lines)
 
     @property
     def out_of_memory(self) -> bool:
@@ -131,7 +141,8 @@ def lines_that_matter(lines: tuple[str, ...]) -> tuple[str, ...]:
         cause = clean_line(f"{text} {explanation.strip()}")
         if cause not in causes:
             causes.append(cause)
-    causes.sort(key=lambda text: bool(_WRAPPER.search(text)))  # stable: the order of the log otherwise
+    # Stable: the order of the log otherwise. What names a cause by itself must not get lost among many.
+    causes.sort(key=lambda text: (not _UUID_UNREAD.search(text), bool(_WRAPPER.search(text))))
     if causes:
         # With many, the first are the root and the last the end; the middle is retries of the same.
         half = LINE_COUNT_MAX // 2
@@ -167,7 +178,19 @@ def read_ending(exit_status: int, log_path: Path, *, offset: int = 0, oom_kills_
 def error_of(
     ending: Ending, kind: type[DeployError], *, problem: str, expected: str, platform: str, log_path: Path
 ) -> DeployError:
-    """The error to raise: OutOfMemoryError where memory was the reason, `kind` otherwise."""
+    """The error to raise: OutOfMemoryError where memory was the reason, `kind` otherwise.
+
+    The next step is that of the cause, where its words name one that is known.
+    """
+    if ending.uuid_unread:
+        return kind(
+            f"{problem}: this build does not take accelerators by UUID, which is how Redline chooses them",
+            expected=expected,
+            found=ending.found,
+            next_step="serve this build from its image (a container on NVIDIA needs no such variable; "
+            "take CUDA_VISIBLE_DEVICES out of the recipe if it is there), or choose a newer build: "
+            f"vLLM 0.20.1 cannot read them, 0.31.0 can; log: {log_path}",
+        )
     if ending.out_of_memory:
         advice = (
             "lower VLLM_CPU_KVCACHE_SPACE in the recipe's environment"

@@ -49,7 +49,7 @@ class ProcessDeployer:
                         on_progress=on_progress,
                     )
                 )
-                started.append(Started(server, tuple(device.uuid for device in devices)))
+                started.append(Started(server, devices))
             yield HostDeployment(started)
 
     def render(self, order: Order) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from redline.deploy.cluster_client import Json
 from redline.deploy.cluster_deployer import ClusterDeployer
 from redline.deploy.cluster_pods import objects, texts
-from redline.deploy.cluster_start import Limits, Way
+from redline.deploy.cluster_target import Limits, Way
 from redline.deploy.deployer import Order
 
 KIND = ("serving.kserve.io/v1alpha2", "LLMInferenceService")

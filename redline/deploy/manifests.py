@@ -11,7 +11,7 @@ from redline.deploy.manifests_kserve import (
     inference_service,
     llm_inference_service,
 )
-from redline.deploy.manifests_llmd import SERVER_CONTAINER, llmd, server_labels
+from redline.deploy.manifests_llmd import PICKER_CONTAINER, SERVER_CONTAINER, llmd, router_labels, server_labels
 from redline.deploy.manifests_text import Manifest, object_name, yaml_text
 
 MANIFESTS: Mapping[str, Callable[[Order], tuple[Manifest, ...]]] = {
@@ -28,6 +28,9 @@ SERVER_CONTAINERS: Mapping[str, str] = {
 }
 """Deployer -> the container of a pod in which vLLM runs."""
 
+PICKER_CONTAINERS: Mapping[str, str] = {"kserve": LLM_CONTAINER, "llm-d": PICKER_CONTAINER}
+"""Deployer -> the container of its router's pod that picks who answers."""
+
 
 def pod_labels(order: Order, deployer: str) -> dict[str, str]:
     """The labels by which the pods that serve an order are found. Source: KServe's presets for its own."""
@@ -39,10 +42,17 @@ def pod_labels(order: Order, deployer: str) -> dict[str, str]:
     return server_labels(order)
 
 
-def scheduler_labels(order: Order) -> dict[str, str]:
-    """The labels of the pod in which KServe runs an order's picker. Source: KServe's own controller."""
-    component = "llminferenceservice-router-scheduler"
-    return {"app.kubernetes.io/name": object_name(order), "app.kubernetes.io/component": component}
+def router_pod_labels(order: Order, deployer: str) -> dict[str, str]:
+    """The labels by which the pods of an order's router are found; {} where it has none that is pinned.
+
+    Source: KServe's controller for its own (the selector of the Deployment that it makes for the scheduler).
+    """
+    if order.sut.router is None or order.cluster is None or order.cluster.reach != "router":
+        return {}
+    if deployer == "kserve":
+        component = "llminferenceservice-router-scheduler"
+        return {"app.kubernetes.io/name": object_name(order), "app.kubernetes.io/component": component}
+    return router_labels(order) if deployer == "llm-d" else {}
 
 
 def manifest_files(objects: Sequence[Manifest]) -> dict[str, str]:

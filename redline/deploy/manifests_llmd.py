@@ -23,6 +23,8 @@ from redline.errors import UsageError
 from redline.model import ClusterSettings, RouterPin
 
 SERVER_CONTAINER = "vllm"
+PICKER_CONTAINER = "picker"
+PROXY_CONTAINER = "proxy"
 POOL_GROUP = "inference.networking.k8s.io"
 PICKER_HEALTH_PORT = 9003
 PICKER_METRICS_PORT = 9090
@@ -78,7 +80,8 @@ def server_labels(order: Order) -> dict[str, str]:
     return {"app.kubernetes.io/instance": object_name(order), "app.kubernetes.io/component": "model-server"}
 
 
-def _router_labels(order: Order) -> dict[str, str]:
+def router_labels(order: Order) -> dict[str, str]:
+    """The labels by which the router's pod is found, by its Service and by Redline."""
     return {"app.kubernetes.io/instance": object_name(order), "app.kubernetes.io/component": "router"}
 
 
@@ -134,7 +137,7 @@ def _configuration(order: Order, cluster: ClusterSettings, router: RouterPin) ->
 
 def _routed(order: Order, cluster: ClusterSettings) -> tuple[Manifest, ...]:
     """The pool of servers, and the router over it with its address."""
-    name, labels = router_name(order), _router_labels(order)
+    name, labels = router_name(order), router_labels(order)
     pool = {
         "selector": {"matchLabels": server_labels(order)},
         "targetPorts": [{"number": PORT}],
@@ -186,7 +189,7 @@ def _confined(cpus: int) -> Manifest:
 def _proxy(cluster: ClusterSettings) -> Manifest:
     """Envoy with a fixed number of threads: by itself it takes one for each CPU of whatever node it is on."""
     return {
-        "name": "proxy",
+        "name": PROXY_CONTAINER,
         "image": cluster.proxy_image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["envoy"],
@@ -216,7 +219,7 @@ def _picker(order: Order, cluster: ClusterSettings) -> Manifest:
     }
     probe = {"grpc": {"port": PICKER_HEALTH_PORT}, "periodSeconds": 5}
     return {
-        "name": "picker",
+        "name": PICKER_CONTAINER,
         "image": router.image,
         "imagePullPolicy": "IfNotPresent",
         "args": [f"--{name}={value}" for name, value in flags.items()],

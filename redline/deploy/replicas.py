@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from redline.deploy.affinity import pin
+from redline.deploy.cpu_topology import read_cores
 from redline.deploy.placing import shares_of
 from redline.errors import DeployError, ReplicaDiedError, ServerDiedError
-from redline.model import Endpoint, Replica
+from redline.model import Device, Endpoint, Replica
 
 
 class Server(Protocol):
@@ -27,10 +28,20 @@ class Server(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A server that was started, and the UUIDs of its accelerators."""
+    """A server that was started, and its accelerators."""
 
     server: Server
-    device_uuids: tuple[str, ...] = ()
+    devices: tuple[Device, ...] = ()
+
+    @property
+    def device_uuids(self) -> tuple[str, ...]:
+        """How reports name its accelerators."""
+        return tuple(device.uuid for device in self.devices)
+
+    @property
+    def home(self) -> frozenset[int]:
+        """The NUMA nodes of its accelerators; empty without any, or where the driver does not say."""
+        return frozenset(device.numa_node for device in self.devices if device.numa_node >= 0)
 
 
 class HostDeployment:
@@ -82,9 +93,13 @@ class HostDeployment:
         return tuple(pid for started in self._started for pid in started.server.pids())
 
     def confine(self, cpu_ids: tuple[int, ...]) -> None:
-        """Each server on CPUs of its own where there are enough of them, all on all of them otherwise."""
-        for started, share in zip(self._started, shares_of(cpu_ids, len(self._started)), strict=True):
+        """Each server on cores of its own near its accelerators, as far as there are enough; see `shares_of`."""
+        for started, share in zip(self._started, self.cpu_shares(cpu_ids), strict=True):
             pin(started.server.pids(), share)
+
+    def cpu_shares(self, cpu_ids: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """The CPUs of each server out of these."""
+        return shares_of(read_cores(cpu_ids), [started.home for started in self._started])
 
     def _ready(self, index: int) -> Endpoint:
         try:

@@ -9,7 +9,7 @@ configuration for the weights of `prefix-aware`.
 
 from __future__ import annotations
 
-import itertools
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -28,6 +28,11 @@ EVEN: Mapping[str, int] = {"active-request-scorer": 1}
 
 PREFIX_AWARE: Mapping[str, int] = {"queue-scorer": 2, "kv-cache-utilization-scorer": 2, PREFIX_SCORER: 3}
 """What llm-d's router does by default: short queues, free KV cache, and most of all a prefix that is there already."""
+
+_TEXT_FLAGS = frozenset({"config-text", "configText"})
+_FILE_FLAGS = frozenset({"config-file", "configFile"})
+"""By which a picker is told its configuration; both at once it refuses. Source: llm-d-router's options, and KServe's
+controller for the older spellings."""
 
 SCORERS: Mapping[str, Mapping[str, int]] = {"even": EVEN, "prefix-aware": PREFIX_AWARE}
 
@@ -111,22 +116,71 @@ def require_prefix_cache(router: RouterPin, server_args: Sequence[str]) -> None:
         )
 
 
-def router_problem(router: RouterPin, container: Mapping[str, Any]) -> str:
-    """What keeps a running picker's container from being the pinned router; '' if it is.
+def router_mark(router: RouterPin) -> str:
+    """A router in short, by which results behind different ones are told apart: `3b9d0a4e17c2/5f1c88ab`.
 
-    A preset of KServe that brings a configuration of its own wins over the one of the service, silently: so what runs
-    is read back. `container`: of the router's pod, as the cluster's API shows it.
+    12 hex digits of the image's digest, and 8 of the SHA-256 of its configuration.
     """
-    image = str(container.get("image", ""))
+    configuration = hashlib.sha256(router.config.encode()).hexdigest()[:8]
+    return f"{image_mark(router.image)}/{configuration}"
+
+
+def image_mark(image: str) -> str:
+    """12 hex digits of the digest of a pinned image."""
+    return image.rpartition("@sha256:")[2][:12]
+
+
+def router_problem(
+    router: RouterPin, pod: Mapping[str, Any], container: str, config_maps: Mapping[str, Mapping[str, str]]
+) -> str:
+    """What keeps a running picker from being the pinned router; '' if it is.
+
+    What runs is read back, for a cluster may say otherwise than it was asked: an admission rule replaces the image, a
+    preset brings arguments of its own, and KServe's controller rewrites configurations for some versions of the router.
+    `pod`: the router's, as the API shows it; `container`: the picker's name in it; `config_maps`: name -> file -> text
+    of those that Redline made.
+    """
+    spec = pod.get("spec") or {}
+    found = next((each for each in spec.get("containers") or () if each.get("name") == container), None)
+    if found is None:
+        return f"it has no container {container}"
+    image = str(found.get("image", ""))
     if image.rpartition("@")[2] != router.image.rpartition("@")[2]:
-        return f"the picker runs {image or 'no image'}, and {router.image} is pinned"
-    arguments = [str(each) for each in container.get("args") or ()]
-    stated = [after for each, after in itertools.pairwise(arguments) if each == "--config-text"]
-    stated += [each.partition("=")[2] for each in arguments if each.startswith("--config-text=")]
-    if not stated:
-        return "the picker was given no configuration in its arguments"
+        return f"its picker runs {image or 'no image'}"
+    arguments = [str(each) for part in ("command", "args") for each in found.get(part) or ()]
+    texts, files = _values_of(arguments, _TEXT_FLAGS), _values_of(arguments, _FILE_FLAGS)
+    if not texts and not files:
+        return "its picker was given no configuration"
+    if texts and files:
+        return f"its picker was given two configurations: a text, and the file {files[-1]}"
+    text = texts[-1] if texts else _mounted_text(spec, found, files[-1], config_maps)
+    if text is None:
+        return f"its picker reads {files[-1]}, which Redline did not write"
     try:
-        config = yaml.safe_load(stated[-1])
+        config = yaml.safe_load(text)
     except yaml.YAMLError:
         config = None
-    return "" if config == picker_config(router) else "the picker was given another configuration than the pinned one"
+    return "" if config == picker_config(router) else f"its picker was given another configuration: {text[:300]!r}"
+
+
+def _values_of(arguments: Sequence[str], names: frozenset[str]) -> list[str]:
+    """The values of a flag, the one that counts last: after it, or behind its `=`; with one dash or two."""
+    values = []
+    for index, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name.startswith("-") and name.lstrip("-") in names:
+            values.append(value if equals else next(iter(arguments[index + 1 : index + 2]), ""))
+    return values
+
+
+def _mounted_text(
+    spec: Mapping[str, Any], container: Mapping[str, Any], path: str, config_maps: Mapping[str, Mapping[str, str]]
+) -> str | None:
+    """The text of a file that a container reads from a ConfigMap of ours, mounted whole; None for any other file."""
+    folder, _, name = path.rpartition("/")
+    mounts = [each for each in container.get("volumeMounts") or () if str(each.get("mountPath")).rstrip("/") == folder]
+    if len(mounts) != 1 or mounts[0].get("subPath"):
+        return None
+    volumes = [each for each in spec.get("volumes") or () if each.get("name") == mounts[0].get("name")]
+    source = (volumes[0].get("configMap") or {}) if len(volumes) == 1 else {}
+    return None if source.get("items") else config_maps.get(str(source.get("name")), {}).get(name)

@@ -29,7 +29,8 @@ SAMPLE_NAMES = (
 )
 """Every name that `sample` may give. Those that the device does not tell are left out, never 0.
 
-`energy_j` and `violation_*_s` only ever grow: take differences. `throttled_*` are 0 or 1.
+`energy_j` and `violation_*_s` only ever grow: take differences. `throttled_*` are 0 or 1, and of NVIDIA's only: AMD's
+firmware counts for how long it held a device back, and says nothing of an instant.
 """
 
 

@@ -126,7 +126,7 @@ class AmdReader:
         return tuple(self._devices.values())
 
     def sample(self, uuid: str) -> Mapping[str, float]:
-        """See AcceleratorReader. Violations count from the first sample of this reader.
+        """See AcceleratorReader. Violations count from the first sample of this reader, and there are no flags.
 
         `amdsmi_get_violation_status` samples for a tenth of a second; the counters that it reads are in the metrics.
         """

@@ -36,9 +36,20 @@ def usable_cpu_ids() -> tuple[int, ...]:
 def split_cpus(cpu_ids: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(server CPUs, client CPUs): the last CPU for the client where there are two or more, else no pinning.
 
-    Pinned apart, the client's stamps are not late because the server is busy.
+    Pinned apart, the client's stamps are not late because the server is busy. Of three or more the servers leave one
+    more free: `sampler_cpus`.
     """
-    return (cpu_ids[:-1], cpu_ids[-1:]) if len(cpu_ids) >= 2 else ((), ())
+    if len(cpu_ids) < 2:
+        return (), ()
+    return cpu_ids[: -2 if len(cpu_ids) > 2 else -1], cpu_ids[-1:]
+
+
+def sampler_cpus(cpu_ids: tuple[int, ...]) -> tuple[int, ...]:
+    """The CPU of the telemetry sampler: one of its own where there are three, the client's of two, any of one.
+
+    It wakes at instants of its own: on the client's CPU it would make some stamps late, on a server's a step.
+    """
+    return cpu_ids[-2:-1] if len(cpu_ids) > 2 else cpu_ids[1:]
 
 
 def read_fingerprint(

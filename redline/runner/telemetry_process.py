@@ -27,6 +27,8 @@ ANSWER_S_MAX = 10.0
 STOP_S_MAX = 5.0
 STARTS_MAX = 4
 STDERR_CHARS_SHOWN = 300
+CPU_SHARE_MAX = 0.05
+"""Of one CPU. A sampler that takes more is no bystander any more, and that is told."""
 
 
 class _SamplerGoneError(Exception):
@@ -107,6 +109,8 @@ class TelemetrySampler:
             self._tell(answer["problems"])
             found = list(_in_window(answer["instants"], start_monotonic_ns, duration_ns))
             own["cpu_share"] = float(answer["cpu_share"])
+            if own["cpu_share"] > CPU_SHARE_MAX:
+                self._tell([f"the telemetry sampler took more than {CPU_SHARE_MAX * 100:g} % of one CPU in a window"])
             seen = {source for _, source, _ in answer["instants"]}
             found += [TelemetrySample(0, uuid, READ_FAILED, 1.0) for uuid in self._uuids if uuid not in seen]
         except (OSError, _SamplerGoneError, KeyError, TypeError, ValueError) as error:

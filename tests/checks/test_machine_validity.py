@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from checks.machine_validity import (
+    BREAKABLE_RULES,
     CPU_CLOCK,
     GRAPHICS_CLOCK,
     HARDWARE,
@@ -126,6 +127,24 @@ def test_one_repeat_is_enough_to_break_a_rule(changes: dict[str, float], rule: s
     assert broken(healthy(1), healthy(2, **changes), healthy(3)) == [rule]
     dropped = replace(healthy(2, **changes), drop_reason="warm-up")
     assert broken(healthy(1), dropped, healthy(3)) == [], "a repeat that does not count says nothing"
+
+
+def test_the_rules_that_a_machine_breaks_are_told_from_those_that_are_listed() -> None:
+    """Every rule is one or the other, and the listed ones stay kept by the worst that can be read."""
+    worst: dict[str, float | Sequence[float]] = {
+        "throttled_thermal": 1.0,
+        "throttled_hardware": 1.0,
+        "throttled_power": 1.0,
+        "power_cap_w": series(700, {19: 600}),
+        "graphics_clock_hz": 1e9,
+        "memory_clock_hz": 1e9,
+        "foreign_process_count": 1.0,
+    }
+    stolen = replace(healthy(2, **worst), steal_share=0.5)
+    limited = replace(GPU_CLASS, healthy=HealthyHost(steal_share_max=0.02))
+    readings = judged(healthy(1), stolen, healthy(3), runner_class=limited)
+    assert {rule for rule, reading in readings.items() if not reading.ok} == BREAKABLE_RULES
+    assert set(readings) - BREAKABLE_RULES == {SAMPLED, CPU_CLOCK, POWER}
 
 
 def test_a_change_between_repeats_breaks_the_power_cap() -> None:

@@ -7,20 +7,23 @@ from dataclasses import replace
 
 import pytest
 
+from checks.measures import CACHE_HITS, CACHE_QUERIES, PREEMPTIONS
 from checks.validity import (
     BEYOND,
-    CACHE_HITS,
-    CACHE_QUERIES,
     CLIENT_CALIBRATED,
     CLIENT_STAMPS,
+    COUNTED_REPEATS,
+    MACHINE_RULES,
     NOT_CALIBRATED,
-    PREEMPTIONS,
     REAL_SERVER,
     drop_reason_for,
+    is_spoilt,
     is_valid,
     trial_validity,
 )
 from redline.model import (
+    BuildKind,
+    BuildPin,
     Calibration,
     CalibrationRung,
     Limits,
@@ -36,7 +39,8 @@ from redline.model import (
     StampSource,
     TokenCounts,
 )
-from tests.store.trial_examples import CLIENT, make_pin
+from tests.checks.test_machine_validity import GPU_CLASS, healthy
+from tests.store.trial_examples import CLIENT, make_pin, make_trial
 
 SERVER = Scenario(
     name="server",
@@ -98,9 +102,11 @@ def repeat(index, **changes):
     return replace(plain, **changes)
 
 
-def read(repeats, scenario=SERVER, reported="0.32.0", installed="0.32.0"):
+def read(repeats, scenario=SERVER, reported="0.32.0", installed="0.32.0", pin=None, **more):
     """Every rule by name."""
-    readings = trial_validity(scenario, repeats, pin=make_pin(), reported_version=reported, installed_version=installed)
+    readings = trial_validity(
+        scenario, repeats, pin=pin or make_pin(), reported_version=reported, installed_version=installed, **more
+    )
     return {reading.rule: reading for reading in readings}
 
 
@@ -172,11 +178,64 @@ def test_the_pinned_build_has_to_answer(reported, installed, ok):
     assert read(CLEAN, reported=reported, installed=installed)["the pinned build answers"].ok is ok
 
 
+BARE = tuple(replace(each, server_counters={}) for each in CLEAN)
+ENDPOINT = BuildPin(BuildKind.ENDPOINT, "http://a", "vllm", "0.32.0", "cpu", "", None, "", url="http://a")
+IMAGE = BuildPin(
+    BuildKind.IMAGE, "v", "vllm", "0.32.0", "cuda", "", None, "", url=f"vllm/vllm-openai@sha256:{'ab' * 32}"
+)
+
+
 def test_an_endpoint_without_counters_is_listed_as_unread():
-    """Where the server is not ours, missing counters are said and do not break the trial."""
-    bare = tuple(replace(each, server_counters={}) for each in CLEAN)
-    reading = read(bare, installed=None)["prefix cache hits"]
-    assert (reading.reading, reading.ok) == ("not reported by the server", True)
+    """Where the server is not ours, missing counters are said and break nothing; no figure is made up for them."""
+    readings = read(BARE, installed=None, pin=ENDPOINT)
+    for rule in ("prefix cache hits", "preemptions"):
+        assert readings[rule].reading == "not read in 2 of 2 repeats: not reported by the server"
+    assert is_valid(tuple(readings.values()))
+
+
+@pytest.mark.parametrize("pin", [make_pin(), IMAGE])
+def test_a_server_of_ours_without_counters_breaks_the_cache_rule(pin):
+    """Also in a cluster, where no installed version can be seen: whose server it is depends on the pin alone."""
+    readings = read(BARE, installed=None, pin=pin)
+    assert [rule for rule, reading in readings.items() if not reading.ok] == ["prefix cache hits"]
+    assert readings["preemptions"].reading.startswith("not read")
+    may_hit = replace(SERVER, limits=replace(SERVER.limits, prefix_cache_hit_share_max=1.0))
+    assert read(BARE, may_hit, installed=None, pin=pin)["prefix cache hits"].ok
+
+
+def test_behind_a_router_counters_are_not_read_and_break_nothing():
+    """One address for many servers: nobody can ask each of them, so nothing is stated and nothing broken."""
+    readings = read(BARE, installed=None, pin=IMAGE, counters_readable=False)
+    for rule in ("prefix cache hits", "preemptions"):
+        assert readings[rule].reading == "not read: behind a router no single server can be asked"
+    assert is_valid(tuple(readings.values()))
+
+
+def test_what_was_read_counts_beside_what_was_not():
+    """Hits in one repeat break the rule though another said nothing; counts say how many repeats they leave out."""
+    hits = repeat(2, server_counters={CACHE_QUERIES: 100.0, CACHE_HITS: 50.0, PREEMPTIONS: 3.0})
+    readings = read((CLEAN[0], BARE[1], hits), installed=None, pin=ENDPOINT)
+    unread = "not read in 1 of 2 repeats: not reported by the server"
+    assert readings["prefix cache hits"].reading == f"50.00 %; {unread}"
+    assert not readings["prefix cache hits"].ok
+    assert readings["preemptions"].reading == f"3; {unread}"
+    assert read(())["preemptions"].reading == read(())["prefix cache hits"].reading == "not read: no repeat counts"
+
+
+@pytest.mark.parametrize(
+    "counters",
+    [
+        {CACHE_QUERIES: -900.0, CACHE_HITS: -5.0},
+        {CACHE_QUERIES: -900.0},
+        {CACHE_QUERIES: 9.0, CACHE_HITS: math.nan},
+        {CACHE_QUERIES: math.nan},
+        {CACHE_QUERIES: 9.0, CACHE_HITS: math.inf},
+    ],
+)
+def test_counters_that_fell_or_are_no_numbers_prove_no_empty_cache(counters):
+    """A server that was started anew in a window, or hostile text on /metrics, is not within the limit."""
+    for repeats in ((*CLEAN[:2], repeat(2, server_counters=counters)), (CLEAN[0], repeat(1, server_counters=counters))):
+        assert not read(repeats, installed=None, pin=ENDPOINT)["prefix cache hits"].ok
 
 
 def test_a_cache_that_is_off_is_no_hit():
@@ -273,3 +332,37 @@ def test_a_trial_says_what_the_client_errs_at_its_rate():
     assert BEYOND in calibrated(400, CALIBRATION).reading  # 1000 a second was tried and not held
     assert NOT_CALIBRATED in calibrated(20, None).reading
     assert all(calibrated(400, each).ok for each in (CALIBRATION, None))
+
+
+HOT = tuple(replace(each, telemetry=healthy(throttled_thermal=1.0).telemetry) for each in CLEAN)
+
+
+def test_the_rules_of_the_machine_are_rules_of_a_trial():
+    """By their names, so that no flow blames a build for one of them because it is called otherwise here."""
+    readings = read(HOT, runner_class=GPU_CLASS)
+    assert set(readings) >= MACHINE_RULES
+    assert [rule for rule, reading in readings.items() if not reading.ok] == ["thermal throttling"]
+
+
+def test_a_trial_is_spoilt_by_the_machine_and_by_nothing_else():
+    """A broken rule of the machine or no repeat that counts; failed requests are not the machine's."""
+
+    def spoilt(repeats):
+        return is_spoilt(make_trial(repeats=repeats, validity=tuple(read(repeats, runner_class=GPU_CLASS).values())))
+
+    failed = (*CLEAN[:2], repeat(2, records=(record(0), record(1, outcome=Outcome.TIMEOUT))))
+    late = (*CLEAN[:2], repeat(2, records=(record(0), record(1, send_ns=6_000_000))))
+    dropped = tuple(replace(each, drop_reason="foreign CPU") for each in CLEAN)
+    assert [spoilt(each) for each in (CLEAN, failed, HOT, late, dropped)] == [False, False, True, True, True]
+    assert is_spoilt(make_trial(repeats=dropped, validity=())), "whatever the rules say of no requests"
+
+
+def test_a_hot_machine_makes_answers_late_and_not_wrong():
+    """Where answers are scored the machine's rules are listed with what they read, and break nothing."""
+    skill = replace(OFFLINE, workload=SkillTasks(items_per_task=1, output_tokens_max=16))
+    reading = read(HOT, skill, runner_class=GPU_CLASS)["thermal throttling"]
+    assert reading.ok
+    assert reading.reading.endswith("100 % of the samples of repeat 1")
+    assert "listed only" in reading.limit
+    busy = read(CLEAN[:2], skill, runner_class=GPU_CLASS)
+    assert not busy[COUNTED_REPEATS].ok

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,8 +12,8 @@ from redline.deploy.inference_service import InferenceServiceDeployer
 from redline.deploy.kserve import KServeDeployer
 from redline.deploy.llmd import LlmdDeployer
 from redline.model import Endpoint
-from tests.deploy.conformance import Conformance, Setting
-from tests.fakes.kubernetes_cluster import NAMESPACE, SimulatedCluster, simulated_cluster
+from tests.deploy.conformance import Setting, Started
+from tests.fakes.kubernetes_cluster import SimulatedCluster, simulated_cluster
 from tests.fakes.kubernetes_orders import QUICK, cluster_order, left
 
 pytestmark = pytest.mark.slow
@@ -24,10 +22,16 @@ pytestmark = pytest.mark.slow
 class ClusterSetting(Setting):
     """A namespace of the simulated cluster. Whatever is applied outlives whoever applied it."""
 
-    def __init__(self, folder: Path, cluster: SimulatedCluster, deployer: Deployer, settings: dict[str, Any]) -> None:
+    seen_s_max = 10.0  # a kubelet looks at its containers, and tells the API server, when it comes to it
+
+    def __init__(
+        self, folder: Path, cluster: SimulatedCluster, deployer: Deployer, *, reach: str = "pods", **settings: str
+    ) -> None:
         self.deployer = deployer.name
-        self._made, self._settings = deployer, settings
+        self.is_routed = reach == "router"
+        self._made, self._settings = deployer, {"reach": reach} | settings
         self._folder, self._cluster = folder, cluster
+        cluster.kubelet.grace_s = 0.3
 
     def make(self) -> Deployer:
         return self._made
@@ -35,19 +39,19 @@ class ClusterSetting(Setting):
     def order(self, mode: str = "ok", *, replicas: int = 1, start_s_max: float = 30.0) -> Order:
         return cluster_order(self._folder, mode, replicas=replicas, start_s_max=start_s_max, **self._settings)
 
-    def kill(self, endpoint: Endpoint, replica: int) -> None:
-        pod = endpoint.replicas[replica].name
-        self._cluster.kubelet.kill(pod)
-        deadline = time.monotonic() + 10
-        while not self._restarts(pod):  # as seen by the API server, a moment later
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+    def order_of_another(self) -> tuple[Order, str]:
+        self._cluster.kubelet.image_id = lambda image: f"mirror.example/vllm@sha256:{'e' * 64}"
+        return self.order(), "does not run the pinned image"
 
-    def _restarts(self, pod: str) -> int:
-        found = self._cluster.state.get("pods", NAMESPACE, pod) or {}
-        return sum(each["restartCount"] for each in found.get("status", {}).get("containerStatuses", ()))
+    def name_of(self, endpoint: Endpoint, replica: int) -> str:
+        pods = self._cluster.state.names("pods")
+        return [name for name in pods if not name.endswith("-router")][replica]
 
-    def left_over(self) -> set[str]:
+    def kill(self, endpoint: Endpoint, replica: int) -> str:
+        self._cluster.kubelet.kill(self.name_of(endpoint, replica))
+        return ""
+
+    def there(self) -> set[str]:
         return {*left(self._cluster), *(f"process {pid}" for pid in self._cluster.kubelet.pids())}
 
     def environment(self) -> dict[str, str]:
@@ -62,29 +66,46 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulat
         yield simulated
 
 
-class TestKServe(Conformance):
-    """LLMInferenceService."""
+class TestKServe(Started):
+    """LLMInferenceService, its pods reached one by one."""
 
     @pytest.fixture
     def setting(self, tmp_path: Path, cluster: SimulatedCluster) -> Setting:
-        """Pods reached one by one."""
-        return ClusterSetting(tmp_path, cluster, KServeDeployer(QUICK), {})
+        """KServe's controllers, simulated."""
+        return ClusterSetting(tmp_path, cluster, KServeDeployer(QUICK))
 
 
-class TestInferenceService(Conformance):
+class TestKServeRouter(Started):
+    """LLMInferenceService, reached through its router."""
+
+    @pytest.fixture
+    def setting(self, tmp_path: Path, cluster: SimulatedCluster) -> Setting:
+        """KServe's controllers and gateway, simulated."""
+        return ClusterSetting(tmp_path, cluster, KServeDeployer(QUICK), reach="router")
+
+
+class TestInferenceService(Started):
     """InferenceService."""
 
     @pytest.fixture
     def setting(self, tmp_path: Path, cluster: SimulatedCluster) -> Setting:
-        """Pods reached one by one."""
-        sized = {"pod_cpus": "1", "pod_memory": "1Gi"}
-        return ClusterSetting(tmp_path, cluster, InferenceServiceDeployer(QUICK), sized)
+        """KServe's controllers, simulated."""
+        return ClusterSetting(tmp_path, cluster, InferenceServiceDeployer(QUICK), pod_cpus="1", pod_memory="1Gi")
 
 
-class TestLlmd(Conformance):
-    """llm-d's plain objects."""
+class TestLlmd(Started):
+    """llm-d's plain objects, the pods reached one by one."""
 
     @pytest.fixture
     def setting(self, tmp_path: Path, cluster: SimulatedCluster) -> Setting:
-        """Pods reached one by one."""
-        return ClusterSetting(tmp_path, cluster, LlmdDeployer(QUICK), {})
+        """Kubernetes' own controllers, simulated."""
+        return ClusterSetting(tmp_path, cluster, LlmdDeployer(QUICK))
+
+
+class TestLlmdRouter(Started):
+    """llm-d's plain objects, reached through its router."""
+
+    @pytest.fixture
+    def setting(self, tmp_path: Path, cluster: SimulatedCluster) -> Setting:
+        """Kubernetes' own controllers and a Service, simulated."""
+        return ClusterSetting(tmp_path, cluster, LlmdDeployer(QUICK), reach="router")

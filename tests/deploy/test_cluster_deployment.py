@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import yaml
 from redline.deploy.inference_service import InferenceServiceDeployer
 from redline.deploy.kserve import KServeDeployer
 from redline.deploy.llmd import LlmdDeployer
+from redline.deploy.routing import endpoint_picker_config
 from redline.errors import (
     ClusterError,
     ReplicaDiedError,
@@ -52,6 +54,12 @@ def documented_rights() -> set[tuple[str, str, str]]:
     }
 
 
+def router_facts(deployer: str) -> dict[str, str]:
+    """What a result behind a router says of it."""
+    configuration = hashlib.sha256(endpoint_picker_config("even").encode()).hexdigest()[:8]
+    return {"router": f"{'b' * 12}/{configuration}"} | ({"proxy": "c" * 12} if deployer == "llm-d" else {})
+
+
 @pytest.mark.parametrize(
     ("deployer", "reach", "settings"),
     [
@@ -75,7 +83,13 @@ def test_every_way_serves_and_leaves_nothing(cluster, tmp_path, deployer, reach,
         if reach == "pods":
             assert [each.name for each in endpoint.replicas] == cluster.state.names("pods")
         assert endpoint.reported_version == "0.0.0+standin"
-        assert endpoint.facts == {"served_by": deployer.name, "nodes": "node-a, node-b", "accelerator": "none"}
+        assert endpoint.facts == {
+            "served_by": deployer.name,
+            "reach": reach,
+            "nodes": "node-a, node-b",
+            "accelerator": "none",
+            **(router_facts(deployer.name) if reach == "router" else {}),
+        }
         assert endpoint.notes["driver"] == "580.95.05"
         assert endpoint.notes["image_id"] == IMAGE
         assert Path(endpoint.log_path).is_file()
@@ -138,18 +152,29 @@ def test_a_pod_that_somebody_deletes_is_missed(cluster, tmp_path):
             deployment.check_alive()
 
 
-def test_a_cluster_that_does_not_say_is_an_error_of_its_own(cluster, tmp_path):
-    """Whether the pods live cannot be told: that is said, and is not called a death; nodes may stay unread."""
+def test_a_cluster_that_does_not_say_is_no_death(cluster, tmp_path):
+    """One look without an answer is told and passed over, the second in a row is an error, but not of the server."""
     cluster.api.forbidden.add(("get", "nodes"))
-    with deployed(tmp_path) as deployment:
+    said: list[str] = []
+    with deployed(tmp_path, said=said) as deployment:
         endpoint = deployment.wait_ready()
         assert endpoint.notes["driver"] == "unknown"
-        fault = Fault("list", "pods", 503, "ServiceUnavailable")
-        cluster.api.faults.append(fault)
+        fault = Fault("list", "pods", 503, "ServiceUnavailable", times=6)
+        cluster.api.faults.append(fault)  # a question is asked three times
+        deployment.check_alive()
+        assert "asked again later" in said[-1]
         with pytest.raises(ClusterError) as caught:
             deployment.check_alive()
         assert not isinstance(caught.value, ServerDiedError)
-        fault.times = 0
+        deployment.check_alive()
+        fault.times = 3
+        deployment.check_alive()
+        assert fault.times == 0
+        cluster.kubelet.kill(endpoint.replicas[0].name)
+        with cluster.state.changed:
+            assert cluster.state.changed.wait_for(lambda: restarts(cluster, endpoint.replicas[0].name) > 0, 10)
+        with pytest.raises(ServerDiedError):
+            deployment.check_alive()
     assert left(cluster) == []
 
 

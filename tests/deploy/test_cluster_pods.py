@@ -225,9 +225,10 @@ def test_machines_are_told_by_their_nodes():
     nvidia = node({"nvidia.com/gpu.product": "NVIDIA-H200", "nvidia.com/cuda.driver.major": "580"}, kubeletVersion="v1")
     amd = node({"amd.com/gpu.product-name": "AMD_Instinct_MI300X", "amd.com/gpu.driver-version": "6.14"})
     nodes = {"b": nvidia, "a": amd, "c": None}
-    facts = machine_facts(nodes, served_by="kserve", with_accelerator=True)
+    facts = machine_facts(nodes, served_by="kserve", reached_by={"reach": "pods"}, with_accelerator=True)
     assert facts == {
         "served_by": "kserve",
+        "reach": "pods",
         "nodes": "a, b, c",
         "accelerator": "AMD_Instinct_MI300X, NVIDIA-H200, unknown",
     }
@@ -240,4 +241,5 @@ def test_machines_are_told_by_their_nodes():
 
 def test_a_cpu_has_no_accelerator():
     """Nothing is said to be unknown where nothing was asked for."""
-    assert machine_facts({"a": node({})}, served_by="llm-d", with_accelerator=False)["accelerator"] == "none"
+    found = machine_facts({"a": node({})}, served_by="llm-d", reached_by={}, with_accelerator=False)
+    assert found["accelerator"] == "none"

@@ -15,11 +15,17 @@ import pytest
 from redline.deploy.deployer import Order
 from redline.deploy.supervisor_program import process_table
 from redline.model import BuildKind, Endpoint
-from tests.deploy.conformance import Conformance, Setting
+from tests.deploy.conformance import Kept, Setting, Started
 from tests.deploy.conftest import noted_pids, stand_in_recipe, still_there
 from tests.deploy.test_replicas import order_of
 
 pytestmark = pytest.mark.slow
+
+
+def of_another_version(order: Order) -> tuple[Order, str]:
+    """The order as if another version had been pinned than the stand-in's, and what it is told by."""
+    pin = replace(order.sut.pin, version="9.9.9")
+    return replace(order, sut=replace(order.sut, pin=pin)), "server says 0.0.0+standin"
 
 
 class ProcessSetting(Setting):
@@ -35,17 +41,21 @@ class ProcessSetting(Setting):
         recipe = stand_in_recipe(self._folder, mode, start_s_max=start_s_max)
         return order_of(self._folder, self._python, recipe, replicas)
 
-    def kill(self, endpoint: Endpoint, replica: int) -> None:
+    def order_of_another(self) -> tuple[Order, str]:
+        return of_another_version(self.order())
+
+    def kill(self, endpoint: Endpoint, replica: int) -> str:
         os.kill(endpoint.pids[replica], signal.SIGKILL)
         assert still_there([endpoint.pids[replica]]) == set()
+        return ""
 
-    def left_over(self) -> set[str]:
+    def there(self) -> set[str]:
         table = process_table()
         pids = noted_pids(self._folder) if (self._folder / "pids").exists() else ()
         return {f"process {pid}" for pid in pids if pid in table and table[pid][1] not in "ZX"}
 
 
-class TestProcess(Conformance):
+class TestProcess(Started):
     """A wheel served by processes."""
 
     @pytest.fixture
@@ -70,15 +80,20 @@ class EndpointSetting(Setting):
         )
         return replace(order, sut=replace(order.sut, pin=pin))
 
-    def kill(self, endpoint: Endpoint, replica: int) -> None:
-        self._servers[self._urls.index(endpoint.base_urls[replica])].kill()
-        self._servers[replica].wait()
+    def order_of_another(self) -> tuple[Order, str]:
+        return of_another_version(self.order())
 
-    def left_over(self) -> set[str]:
+    def kill(self, endpoint: Endpoint, replica: int) -> str:
+        server = self._servers[self._urls.index(endpoint.base_urls[replica])]
+        server.kill()
+        server.wait()
+        return f"process {server.pid}"
+
+    def there(self) -> set[str]:
         return {f"process {server.pid}" for server in self._servers if server.poll() is None}
 
 
-class TestEndpoint(Conformance):
+class TestEndpoint(Kept):
     """Servers that somebody else started."""
 
     @pytest.fixture
@@ -97,7 +112,6 @@ class TestEndpoint(Conformance):
             for url in urls:
                 wait_for(url)
             yield EndpointSetting(tmp_path, servers, urls)
-            assert all(server.poll() is None or server.returncode == -signal.SIGKILL for server in servers)
         finally:
             for server in servers:
                 server.kill()

@@ -12,10 +12,12 @@ from redline.deploy.diagnosis import (
     Ending,
     clean_line,
     describe_status,
+    error_of,
     last_line,
     lines_that_matter,
     read_tail,
 )
+from redline.errors import ServerExitedError
 
 ENGINE = "(EngineCore pid=8433) ERROR 11-21 04:18:44 [core.py:1510] "
 OUT_OF_MEMORY = (
@@ -134,6 +136,56 @@ def test_address_in_use():
     """A port that was lost is told apart from every other end."""
     assert Ending(1, ("OSError: [Errno 98] Address already in use",)).address_in_use
     assert not Ending(1, ("OSError: [Errno 12] Cannot allocate memory",)).address_in_use
+
+
+# The last lines of an inspection that failed so, as vLLM issues 20939 and 41848 show them; frames are left out.
+INSPECTION = (
+    "ERROR 11-21 04:18:44 [registry.py:950] Error in inspecting model architecture 'LlamaForCausalLM'",
+    "ERROR 11-21 04:18:44 [registry.py:950] subprocess.CalledProcessError: Command '['python3', '-m', 'x']' returned 1",
+    "ERROR 11-21 04:18:44 [registry.py:950] ValueError: {cause}",
+    "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig",
+    "  Value error, Model architectures ['LlamaForCausalLM'] failed to be inspected. Please check the logs.",
+)
+
+
+def inspected(cause: str, more: int = 0) -> Ending:
+    """The end of a build whose inspection failed, after `more` other exceptions and before as many."""
+    others = [tuple(f"OSError: {name} {number}" for number in range(more)) for name in ("before", "after")]
+    return Ending(1, lines_that_matter((*others[0], *(line.format(cause=cause) for line in INSPECTION), *others[1])))
+
+
+@pytest.mark.parametrize("more", [0, 20])
+@pytest.mark.parametrize(
+    "cause",
+    [
+        "invalid literal for int() with base 10: 'GPU-52a3a85d-3c55-ca3a-a955-82c69ed360fc'",
+        "invalid literal for int() with base 10: 'MIG-4c60d78c-506f-5593-938d-a136eaa1fa52'",
+        "Non-integer device ID 'GPU-52a3a85d-3c55-ca3a-a955-82c69ed360fc' is not supported by cpu.",
+    ],
+)
+def test_a_build_that_reads_no_uuids(tmp_path, cause, more):
+    """It blames the model; the cause is named however many other lines there are, with a way out."""
+    error = error_of(
+        inspected(cause, more),
+        ServerExitedError,
+        problem="vllm 0.9.2 ended before it was ready",
+        expected="a completion",
+        platform="cuda",
+        log_path=tmp_path / "log",
+    )
+    assert type(error) is ServerExitedError
+    assert "does not take accelerators by UUID" in error.problem
+    assert cause in error.found
+    assert "from its image" in error.next_step
+    assert str(tmp_path / "log") in error.next_step
+
+
+@pytest.mark.parametrize(
+    "cause", ["invalid literal for int() with base 10: 'auto'", "No model architectures for 'GPU-x'"]
+)
+def test_another_inspection_that_fails(cause):
+    """Only the identifier of an accelerator that is read as a number says that."""
+    assert not inspected(cause).uuid_unread
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import yaml
 
-from redline.deploy.manifests import MANIFESTS
-from redline.deploy.routing import endpoint_picker_config, picker_config, router_of, router_problem
+from redline.deploy.manifests import MANIFESTS, router_pod_labels
+from redline.deploy.manifests_text import object_name
+from redline.deploy.routing import endpoint_picker_config, picker_config, router_mark, router_of, router_problem
 from redline.errors import UsageError
 from redline.model import RouterPin
 from tests.deploy.cluster_orders import EVERYTHING, H200, PICKER_IMAGE, order_of
@@ -88,16 +90,89 @@ def test_prefixes_are_routed_only_over_servers_that_keep_them(deployer):
     assert MANIFESTS[deployer](order_of(EVERYTHING, deployer=deployer, extra_args=("--no-enable-prefix-caching",)))
 
 
-def test_the_router_that_runs_is_the_pinned_one():
-    """What runs is read back: another image, a preset's own configuration, and none at all are told from the pinned."""
-    router = router_of(class_of(H200, "kserve"), "even")
-    assert router is not None
-    stated = json.dumps(picker_config(router))
-    other = json.dumps(yaml.safe_load(endpoint_picker_config("prefix-aware")))
-    pulled = "mirror/picker@" + PICKER_IMAGE.rpartition("@")[2]
-    for arguments in (["--v=2", "--config-text", stated], [f"--config-text={stated}"]):
-        assert router_problem(router, {"image": pulled, "args": arguments}) == ""
-    assert "runs" in router_problem(router, {"image": "picker:latest", "args": ["--config-text", stated]})
-    assert "another" in router_problem(router, {"image": PICKER_IMAGE, "args": ["--config-text", other]})
-    assert "another" in router_problem(router, {"image": PICKER_IMAGE, "args": ["--config-text", "["]})
-    assert "no configuration" in router_problem(router, {"image": PICKER_IMAGE})
+EVEN_ROUTER = RouterPin(PICKER_IMAGE, endpoint_picker_config("even"))
+AS_JSON = json.dumps(picker_config(EVEN_ROUTER))
+OTHER = endpoint_picker_config("prefix-aware")
+
+
+def router_pod(*arguments: str, image: str = PICKER_IMAGE, **container: Any) -> dict[str, Any]:
+    """A pod whose one container is a picker, with a ConfigMap mounted as llm-d's is."""
+    mount = {"name": "picker", "mountPath": "/config/"}
+    picker = {"name": "main", "image": image, "args": list(arguments), "volumeMounts": [mount]} | container
+    return {"spec": {"containers": [picker], "volumes": [{"name": "picker", "configMap": {"name": "ours"}}]}}
+
+
+def problem_of(pod: dict[str, Any], config: str = EVEN_ROUTER.config) -> str:
+    """What is wrong with a router's pod, where Redline wrote `config`."""
+    return router_problem(EVEN_ROUTER, pod, "main", {"ours": {"picker.yaml": config}})
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        router_pod("--v=2", "--config-text", AS_JSON),
+        router_pod(f"--config-text={AS_JSON}"),
+        router_pod("--configText", OTHER, "-configText", EVEN_ROUTER.config),
+        router_pod("--config-text", AS_JSON, image="mirror/picker@" + PICKER_IMAGE.rpartition("@")[2]),
+        router_pod(command=["/picker", "--config-text", AS_JSON]),
+        router_pod("--config-file", "/config/picker.yaml"),
+    ],
+)
+def test_the_router_that_runs_is_the_pinned_one(pod):
+    """However a flag is written, the last one counts; a mirror of the same digest is the same image."""
+    assert problem_of(pod) == ""
+
+
+@pytest.mark.parametrize(
+    ("pod", "words"),
+    [
+        (router_pod("--config-text", AS_JSON, image="picker:latest"), "runs picker:latest"),
+        (router_pod("--config-text", AS_JSON, name="sidecar"), "no container main"),
+        (router_pod("--config-text", OTHER), "another configuration"),
+        (router_pod("--config-text", AS_JSON, "--config-text", OTHER), "another configuration"),
+        (router_pod("--config-text", "["), "another configuration"),
+        (router_pod("--config-text"), "another configuration"),
+        (router_pod("--v=2"), "no configuration"),
+        (router_pod("--config-text", AS_JSON, "--config-file=/config/picker.yaml"), "two configurations"),
+        (router_pod("--config-file", "/config/other.yaml"), "did not write"),
+        (router_pod("--config-file", "/etc/picker.yaml"), "did not write"),
+        (
+            router_pod(
+                "--config-file=/config/picker.yaml",
+                volumeMounts=[{"name": "picker", "mountPath": "/config", "subPath": "x"}],
+            ),
+            "did not write",
+        ),
+        ({"spec": {}}, "no container main"),
+        ({}, "no container main"),
+    ],
+)
+def test_any_other_router_is_told(pod, words):
+    """Another image, another configuration, one that cannot be read back, and none at all."""
+    assert words in problem_of(pod)
+
+
+def test_a_configuration_that_was_changed_where_it_lies_is_told():
+    """A ConfigMap can be edited before the picker reads it."""
+    assert "another configuration" in problem_of(router_pod("--config-file", "/config/picker.yaml"), OTHER)
+
+
+def test_routers_are_told_apart_in_short():
+    """By image and by configuration; a tag beside the digest changes nothing."""
+    mark = router_mark(EVEN_ROUTER)
+    assert mark.startswith("4" * 12 + "/") and len(mark) == 21
+    assert router_mark(RouterPin(PICKER_IMAGE, OTHER)) != mark
+    assert router_mark(RouterPin("other/name@" + PICKER_IMAGE.rpartition("@")[2], EVEN_ROUTER.config)) == mark
+
+
+def test_pods_that_route_are_looked_for_where_a_router_is_pinned():
+    """By KServe's own labels, by ours for llm-d, and nowhere else."""
+    kserve, llmd_order = order_of(EVERYTHING), order_of(EVERYTHING, deployer="llm-d")
+    assert router_pod_labels(kserve, "kserve")["app.kubernetes.io/name"] == object_name(kserve)
+    objects = MANIFESTS["llm-d"](llmd_order)
+    router = next(
+        each for each in objects if each["metadata"]["name"].endswith("-router") and each["kind"] == "Service"
+    )
+    assert router_pod_labels(llmd_order, "llm-d") == router["spec"]["selector"]
+    for deployer in ("kserve", "llm-d", "inference-service"):
+        assert router_pod_labels(order_of(replace(EVERYTHING, reach="pods"), deployer=deployer), deployer) == {}

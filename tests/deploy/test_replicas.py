@@ -6,14 +6,16 @@ import os
 import signal
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from redline.deploy.deployer import Order
 from redline.deploy.host import ProcessDeployer
+from redline.deploy.replicas import Started
 from redline.errors import ReplicaDiedError, ServerExitedError, UsageError
-from redline.model import BuildKind, BuildPin, Placement, Recipe, SystemUnderTest
+from redline.model import BuildKind, BuildPin, Device, Placement, Recipe, SystemUnderTest
 from tests.deploy.conftest import noted_pids, stand_in_recipe, still_there
 
 
@@ -67,6 +69,28 @@ def test_two_replicas_are_one_endpoint(stand_in_python: Path, tmp_path: Path):
         "stand-in-00-single-replica-1.log",
     ]
     assert still_there(noted_pids(tmp_path)) == set()
+
+
+def test_each_server_is_near_its_accelerators():
+    """The nodes of its devices are a server's home; those that the driver does not say are nowhere."""
+    near = Device("nvidia", 0, "GPU-a", "H200", 1, numa_node=1)
+    lost = Device("nvidia", 1, "GPU-b", "H200", 1)
+    server = SimpleNamespace()
+    assert [Started(server, each).home for each in ((near, lost), (lost,), ())] == [{1}, set(), set()]
+    assert Started(server, (near, lost)).device_uuids == ("GPU-a", "GPU-b")
+
+
+def test_two_servers_have_cpus_of_their_own(stand_in_python: Path, tmp_path: Path):
+    """Confined, every process of both runs on the CPUs of its share and on no other."""
+    order = order_of(tmp_path, stand_in_python, stand_in_recipe(tmp_path, "ok"))
+    cpu_ids = tuple(sorted(os.sched_getaffinity(0)))
+    with ProcessDeployer().deploy(order, lambda _: None) as deployment:
+        endpoint = deployment.wait_ready()
+        deployment.confine(cpu_ids)
+        shares = deployment.cpu_shares(cpu_ids)
+        found = {frozenset(os.sched_getaffinity(pid)) for pid in endpoint.pids}
+    assert found == {frozenset(share) for share in shares}
+    assert set().union(*shares) <= set(cpu_ids)
 
 
 def test_a_killed_replica_is_named(stand_in_python: Path, tmp_path: Path):

@@ -25,11 +25,18 @@ NAMESPACE = "perf"
 GATEWAY_PORT = 8081
 SERVICES = {"llminferenceservices": "LLMInferenceService", "inferenceservices": "InferenceService"}
 
+READY = {"type": "Ready", "status": "True"}
+SCHEDULER_ARGUMENTS = ["--pool-name", "pool", "--grpc-port", "9002", "--zap-encoder", "json"]
+"""What KServe's preset for the scheduler gives it besides its configuration."""
+
 Script = Callable[["SimulatedCluster", str, dict[str, Any]], None]
 
 
 class SimulatedCluster:
-    """All of it. `script(cluster, plural, service)` plays the controllers, in a thread for each service."""
+    """All of it. `script(cluster, plural, service)` plays the controllers, in a thread for each service.
+
+    `change_router` may change a router's pod on its way, as an admission rule or a preset does.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.state = State()
@@ -38,6 +45,7 @@ class SimulatedCluster:
         self.api.logs = self.kubelet.log
         self.kubeconfig = folder / "kubeconfig"
         self.script: Script = play_controllers
+        self.change_router: Callable[[dict[str, Any]], None] = lambda pod: None
         self.nodes = ("node-a", "node-b")
         self._threads: list[threading.Thread] = []
         self._gateways: list[ThreadingHTTPServer] = []
@@ -71,17 +79,29 @@ class SimulatedCluster:
 
     def add_pod(self, owner: dict[str, Any], index: int, spec: dict[str, Any], labels: dict[str, str]) -> str:
         """A pod without a node; its name."""
-        name = f"{owner['metadata']['name']}-{index}"
-        references = [{"uid": owner["metadata"]["uid"], "kind": owner["kind"], "name": owner["metadata"]["name"]}]
-        manifest = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": name, "labels": labels, "ownerReferences": references},
-            "spec": copy.deepcopy(spec),
-            "status": {"phase": "Pending", "conditions": []},
-        }
+        manifest = pod_of(owner, str(index), spec, labels) | {"status": {"phase": "Pending", "conditions": []}}
         self.state.create("pods", NAMESPACE, manifest)
-        return name
+        return str(manifest["metadata"]["name"])
+
+    def add_router(self, owner: dict[str, Any], spec: dict[str, Any], labels: dict[str, str]) -> None:
+        """A pod that routes, as far as the API knows: it is ready, and what it does the gateway does."""
+        told = [
+            {"name": each["name"], "image": each["image"], "ready": True, "restartCount": 0, "state": {"running": {}}}
+            for each in spec["containers"]
+        ]
+        manifest = pod_of(owner, "router", spec, labels)
+        manifest["status"] = {"phase": "Running", "conditions": [READY], "containerStatuses": told}
+        self.change_router(manifest)
+        self.state.create("pods", NAMESPACE, manifest)
+
+    def restart_router(self, name: str) -> None:
+        """The first container of a router's pod ended and runs again."""
+        ended = {"exitCode": 2, "reason": "Error"}
+
+        def change(found: dict[str, Any]) -> None:
+            found["status"]["containerStatuses"][0].update(restartCount=1, lastState={"terminated": ended})
+
+        self.state.edit("pods", NAMESPACE, name, change)
 
     def tell_pod(self, name: str, **status: Any) -> None:
         """Set parts of a pod's status."""
@@ -116,7 +136,8 @@ class SimulatedCluster:
         turns = itertools.count()
 
         def choose() -> str:
-            ready = [each["metadata"]["name"] for each in self.state.listed("pods", NAMESPACE) if _is_ready(each)]
+            found = [each for each in self.state.listed("pods", NAMESPACE) if _is_ready(each)]
+            ready = [each["metadata"]["name"] for each in found if "podIP" in each["status"]]
             return self.pod_url(ready[next(turns) % len(ready)]) if ready else ""
 
         handler = type("Gateway", (_Gateway,), {"choose": staticmethod(choose), "prefix": prefix})
@@ -150,6 +171,18 @@ def simulated_cluster(folder: Path) -> Iterator[SimulatedCluster]:
     assert cluster.failures == []
 
 
+def pod_of(owner: dict[str, Any], suffix: str, spec: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
+    """A pod that belongs to what made it, without a status."""
+    made = owner["metadata"]
+    references = [{"uid": made["uid"], "kind": owner["kind"], "name": made["name"]}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"{made['name']}-{suffix}", "labels": labels, "ownerReferences": references},
+        "spec": copy.deepcopy(spec),
+    }
+
+
 def node(name: str) -> dict[str, Any]:
     """A node as NVIDIA's feature discovery labels it."""
     labels = {
@@ -174,12 +207,26 @@ def pod_plan(plural: str, made: dict[str, Any]) -> tuple[dict[str, Any], int, di
     return spec["template"]["spec"], spec["replicas"], spec["template"]["metadata"]["labels"]
 
 
+def scheduler_plan(made: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """(spec of the scheduler's pod, its labels) as KServe's controller makes them: the inline configuration last."""
+    router = made["spec"]["router"]["scheduler"]
+    spec = copy.deepcopy(router["template"])
+    spec["containers"][0]["args"] = [*SCHEDULER_ARGUMENTS, "--config-text", json.dumps(router["config"]["inline"])]
+    labels = {
+        "app.kubernetes.io/component": "llminferenceservice-router-scheduler",
+        "app.kubernetes.io/name": made["metadata"]["name"],
+        "app.kubernetes.io/part-of": "llminferenceservice",
+    }
+    return spec, labels
+
+
 def play_controllers(cluster: SimulatedCluster, plural: str, made: dict[str, Any]) -> None:
     """Pods for a service, then, when all are ready, its conditions and its address."""
     name = made["metadata"]["name"]
     spec, count, labels = pod_plan(plural, made)
     if plural == "deployments" and "--host" not in spec["containers"][0].get("args", []):
-        told = {"readyReplicas": count, "observedGeneration": 1}  # llm-d's router: what it does, the Service does
+        cluster.add_router(made, spec, labels)  # llm-d's router: what it does, the Service does
+        told = {"readyReplicas": count, "observedGeneration": 1}
         cluster.state.edit(plural, NAMESPACE, name, lambda found: found.update(status=told))
         return
     cluster.conditions(
@@ -190,6 +237,8 @@ def play_controllers(cluster: SimulatedCluster, plural: str, made: dict[str, Any
         ("Ready", "False", "MinimumReplicasUnavailable", ""),
         observedGeneration=1,
     )
+    if "router" in made["spec"]:
+        cluster.add_router(made, *scheduler_plan(made))
     names = [cluster.add_pod(made, index, spec, labels) for index in range(count)]
     for index, pod in enumerate(names):
         cluster.run_pod(pod, index)

@@ -11,7 +11,7 @@ import httpx
 
 from redline.deploy.cluster_client import CallLimits
 from redline.deploy.cluster_deployer import ClusterDeployer
-from redline.deploy.cluster_start import Limits
+from redline.deploy.cluster_target import Limits
 from redline.deploy.deployer import Order
 from redline.deploy.kserve import KServeDeployer
 from redline.deploy.routing import endpoint_picker_config

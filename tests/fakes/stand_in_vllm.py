@@ -2,7 +2,7 @@
 
 Its arguments are vLLM's; what it does is said in its environment (a recipe's `environment`):
 STAND_IN_MODE, one of MODES; STAND_IN_PIDS, a file to which every process adds its pid; STAND_IN_DIR, a folder
-for what a mode has to remember. Standard library only.
+for what a mode has to remember; STAND_IN_VERSION, what it says on /version. Standard library only.
 """
 
 import argparse
@@ -78,7 +78,7 @@ class Handler(BaseHTTPRequestHandler):
             case "/health":
                 self.answer(200 if STATE["healthy"] else 503, {})
             case "/version":
-                self.answer(200, {"version": "0.0.0+standin"})
+                self.answer(200, {"version": os.environ.get("STAND_IN_VERSION", "0.0.0+standin")})
             case "/v1/models":
                 self.answer(200, {"data": [{"id": ARGUMENTS.served_model_name}]})
             case "/environment":

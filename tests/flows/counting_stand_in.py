@@ -1,13 +1,39 @@
-"""The stand-in of tests/fakes/stand_in_vllm.py with a counter on /metrics; every GET goes to the file STAND_IN_ASKED."""
+"""tests/fakes/stand_in_vllm.py with a counter on /metrics; every GET is written to the file STAND_IN_ASKED."""
 
 import http.server
 import os
 import runpy
 import threading
 from pathlib import Path
+from typing import Any
 
 STAND_IN = Path(__file__).parents[1] / "fakes" / "stand_in_vllm.py"
 COUNTER = "# TYPE vllm:request_success counter\nvllm:request_success_total {}\n"
+
+
+class Counting:
+    """What comes before the stand-in's own handler."""
+
+    wrapped: Any
+    server: "CountingServer"
+
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+        this: Any = self
+        with Path(os.environ["STAND_IN_ASKED"]).open("a") as file:
+            file.write(f"{this.path}\n")
+        if this.path != "/metrics":
+            self.wrapped.do_GET(self)
+            return
+        body = COUNTER.format(self.server.answered).encode()
+        this.send_response(200)
+        this.send_header("Content-Length", str(len(body)))
+        this.end_headers()
+        this.wfile.write(body)
+
+    def do_POST(self) -> None:  # noqa: N802 - as above
+        with self.server.lock:  # before the answer, so that whoever has it finds it counted
+            self.server.answered += 1
+        self.wrapped.do_POST(self)
 
 
 class CountingServer(http.server.ThreadingHTTPServer):
@@ -16,28 +42,9 @@ class CountingServer(http.server.ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], handler: type) -> None:
         self.answered = 0
         self.lock = threading.Lock()
-
-        class Counted(handler):
-            def do_GET(self) -> None:
-                with Path(os.environ["STAND_IN_ASKED"]).open("a") as file:
-                    file.write(f"{self.path}\n")
-                if self.path != "/metrics":
-                    super().do_GET()
-                    return
-                body = COUNTER.format(self.server.answered).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def do_POST(self) -> None:
-                with self.server.lock:  # before the answer, so that whoever has it finds it counted
-                    self.server.answered += 1
-                super().do_POST()
-
-        super().__init__(address, Counted)
+        super().__init__(address, type("Counted", (Counting, handler), {"wrapped": handler}))
 
 
 if __name__ == "__main__":
-    http.server.ThreadingHTTPServer = CountingServer
+    vars(http.server)["ThreadingHTTPServer"] = CountingServer
     runpy.run_path(str(STAND_IN), run_name="__main__")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
-from flows.deploy_render import RenderRequest, render, write_files
+from flows.deploy_render import RenderRequest, render, shown_devices, write_files
+from flows.workspace import Workspace, content_root
 from redline.builds.pin_record import write_pin
 from redline.cli import deploying
 from redline.errors import UsageError
 from redline.model import Arm, BuildKind, BuildPin
+from redline.runner.nvidia import open_reader as open_nvidia
+from tests.fakes.nvml_answers import UUIDS, NvmlLibrary, pynvml_over
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "image:vllm/vllm-openai@sha256:" + "1" * 64
@@ -49,6 +53,10 @@ def state(tmp_path, monkeypatch):
     for deployer in ("kserve", "llm-d"):
         (root / "runners" / f"{deployer}.toml").write_text(CLASS.format(deployer=deployer, digest="4" * 64))
     monkeypatch.setenv("REDLINE_CONTENT", str(root))
+    for variable in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
+        monkeypatch.setenv(variable, "")  # whatever this machine has
+    for variable in ("HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"):
+        monkeypatch.delenv(variable, raising=False)
     return tmp_path / "state"
 
 
@@ -124,6 +132,63 @@ def test_a_host_class_gives_command_lines(state, wheel, tmp_path):
     list(write_files(state, asked, tmp_path / "out"))
     assert (tmp_path / "out" / "commands.txt").read_text() == line + "\n"
     assert len(render(state, request(runner="cpu-2-replicas", scenario="server-short", spec=wheel)).splitlines()) == 2
+
+
+def commands_of(text: str) -> list[list[str]]:
+    """The commands of a text, as a shell reads it."""
+    lines = text.replace("\\\n", "").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line and not line.startswith("#")]
+
+
+def test_each_replica_has_accelerators_of_its_own(state):
+    """Eight replicas of one accelerator each: every command asks for another one, by what stands for its UUID."""
+    text = render(state, request(runner="h200-8"))
+    pull, make, *runs = commands_of(text)
+    assert pull == ["docker", "pull", IMAGE.removeprefix("image:")]
+    given = [run[run.index("--gpus") + 1] for run in runs]
+    assert given == [f'"device=GPU-UUID-{index}"' for index in range(8)]
+    assert text.startswith("# GPU-UUID-0 ... stand for the UUIDs of the host's 8 accelerators")
+    mounted = {
+        part.removeprefix("source=") for word in runs[0] if word.startswith("type=bind") for part in word.split(",")
+    }
+    cache_dirs = {str(Path(path).parent) for path in make if path.endswith("/home")}
+    assert cache_dirs and cache_dirs < mounted
+    assert runs[0][runs[0].index("--workdir") + 1] in make
+    assert not state.exists()
+
+
+def test_amd_is_chosen_by_its_own_variable(state):
+    """All device files go in, and one variable says which of them the server sees."""
+    image = "image:vllm/vllm-openai-rocm@sha256:" + "3" * 64
+    text = render(state, request(runner="mi300x-8", spec=image))
+    _, _, run = commands_of(text)
+    visible = ",".join(f"GPU-UUID-{index}" for index in range(8))
+    assert f"ROCR_VISIBLE_DEVICES={visible}" in run
+    assert "/dev/kfd" in run
+    assert Path("/dev/kfd").exists() or "--group-add NUMBER" in text
+
+
+def test_a_wheel_on_accelerators_sees_its_own(state, tmp_path):
+    """The variable stands before the command, as a shell wants it."""
+    lock = f"vllm==0.33.0 --hash=sha256:{'a' * 64}\n"
+    pin = BuildPin(BuildKind.INDEX_WHEEL, "vllm==0.33.0", "vllm", "0.33.0", "cuda", "3.12", "a" * 64, lock)
+    write_pin(tmp_path / "cuda.json", pin)
+    lines = render(state, request(runner="h200-8", spec=str(tmp_path / "cuda.json"))).splitlines()
+    commands = [line for line in lines if not line.startswith("#")]
+    assert [line.split()[0] for line in commands] == [f"CUDA_VISIBLE_DEVICES=GPU-UUID-{index}" for index in range(8)]
+
+
+def test_a_host_of_the_class_shows_its_own_accelerators(state, monkeypatch):
+    """What is printed there is what would run; a class of other ones, of CPUs or of a cluster has none of them."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    workspace = Workspace(content_root(), state)
+    openers = (lambda: open_nvidia(pynvml_over(NvmlLibrary(8))),)
+    seen = shown_devices(workspace.runner_class("h200-8"), openers)
+    assert [device.uuid for device in seen] == list(UUIDS[:8])
+    others = shown_devices(workspace.runner_class("b200-8"), openers)
+    assert [device.uuid for device in others] == [f"GPU-UUID-{index}" for index in range(8)]
+    assert shown_devices(workspace.runner_class("cpu"), openers) == ()
+    assert shown_devices(workspace.runner_class("kserve"), openers) == ()
 
 
 def test_a_wheel_is_no_build_for_a_cluster(state, wheel):

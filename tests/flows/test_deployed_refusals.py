@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -126,3 +125,29 @@ def test_render_refuses_the_same(redline: Redline, tmp_path: Path, build: str, p
     assert all(f"{word}: " in said for word in ("expected", "found", "next step"))
     assert not (tmp_path / "called").exists()
 
+
+def stranger_record(folder: Path, kind: BuildKind, url: str) -> str:
+    """The path of a record that arrived in a pull request."""
+    path = folder / f"{kind}.json"
+    write_pin(path, BuildPin(kind, url, "vllm", "0.33.0", "cpu", "", None, "", url))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "url", "problem"),
+    [
+        (BuildKind.ENDPOINT, "http://127.0.0.1:9", "a record cannot say which servers are asked"),
+        (BuildKind.IMAGE, f"registry.example/evil/vllm@sha256:{'1' * 64}", "a repository that you did not name"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "gate", "nightly"])
+def test_record_of_a_stranger(
+    redline: Redline, cluster: SimulatedCluster, tmp_path: Path, command: str, kind: BuildKind, url: str, problem: str
+):
+    """A record chooses neither who gets the API key nor whose image is started, on no arm of any command."""
+    record = stranger_record(tmp_path, kind, url)
+    arms = ("--baseline", IMAGE, "--candidate", record) if command == "gate" else ("--build", record)
+    status, said = redline(command, "--runner", "host", *arms, "--scenario", "tiny")
+    assert status == 2, said
+    assert problem in said
+    assert untouched(tmp_path, cluster)

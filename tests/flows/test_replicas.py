@@ -17,8 +17,8 @@ from redline.store.trials import list_trials, read_trial
 from tests.flows.commands import BUILD, ROOT
 
 pytestmark = pytest.mark.vllm
-RUN = ("run", "--runner", "cpu-2-replicas", "--build", BUILD)
-RUN += ("--scenario", "offline-short", "--scenario", "server-short")
+SCENARIOS = ("--scenario", "offline-short", "--scenario", "server-short")
+RUN = ("run", "--runner", "cpu-2-replicas", "--build", BUILD, *SCENARIOS)
 
 
 def listener_of(log_path: Path) -> int:

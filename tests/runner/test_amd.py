@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from checks.machine_validity import THERMAL, machine_validity
 from redline.errors import AcceleratorError
+from redline.model import RunnerClass, TelemetrySample, ValidityReading
 from redline.runner.accelerators import SAMPLE_NAMES
 from redline.runner.amd import AmdReader, open_reader
 from redline.runner.amd_import import import_amdsmi
 from redline.runner.amd_residency import Residencies
 from redline.runner.vendor_library import Absent, Failed
+from redline.units import NS_PER_S
 from tests.fakes import amdsmi_answers as amd
 from tests.fakes.amdsmi_answers import AmdSmi
+from tests.store.trial_examples import make_trial
 
 UUID = "GPU-11e4e4b0dd6d7d2e"
 
@@ -79,7 +84,7 @@ def test_a_sample_is_in_base_units() -> None:
         "violation_thermal_s": 0,
     }
     reader._amdsmi.devices[0]["metrics"]["accumulation_counter"] += 100
-    assert set(reader.sample(UUID)) == set(SAMPLE_NAMES)
+    assert set(reader.sample(UUID)) == {name for name in SAMPLE_NAMES if not name.startswith("throttled_")}
 
 
 def test_time_held_back_is_the_share_of_the_firmware_s_rounds() -> None:
@@ -89,15 +94,68 @@ def test_time_held_back_is_the_share_of_the_firmware_s_rounds() -> None:
     assert counted.values(first, 10.0) == {"violation_power_s": 0, "violation_thermal_s": 0}
     second = first | {"accumulation_counter": 1_000_100, "ppt_residency_acc": 430, "hbm_thm_residency_acc": 5}
     assert counted.values(second, 12.0) == {
-        "throttled_power": 1,
         "violation_power_s": pytest.approx(0.6),
-        "throttled_thermal": 1,
         "violation_thermal_s": pytest.approx(0.1),
-        "throttled_hardware": 0,
     }
-    third = second | {"accumulation_counter": 1_000_200}
-    assert counted.values(third, 13.0)["throttled_power"] == 0
-    assert counted.values(third, 14.0)["violation_power_s"] == pytest.approx(0.6)  # a stale reading adds nothing
+    third = second | {"accumulation_counter": 1_000_200, "prochot_residency_acc": 50}
+    assert counted.values(third, 13.0) == {
+        "violation_power_s": pytest.approx(0.6),
+        "violation_thermal_s": pytest.approx(0.6),  # the hardware's own protection is one against heat
+    }
+
+
+def test_a_stale_reading_takes_no_time_away() -> None:
+    """Firmware that did not renew its table in between: half of the rounds of four seconds are two seconds."""
+    counted = Residencies()
+    first = dict(amd.METRICS)
+    counted.values(first, 10.0)
+    assert counted.values(first, 12.0)["violation_power_s"] == 0
+    later = first | {"accumulation_counter": 1_000_200, "ppt_residency_acc": 500}
+    assert counted.values(later, 14.0)["violation_power_s"] == pytest.approx(2.0)
+
+
+def judged_window(*metrics: dict[str, int]) -> dict[str, ValidityReading]:
+    """The machine's rules over a window of ten seconds, of the firmware's tables as they were read in it.
+
+    A table of before the window comes first: a minute passes until the next one.
+    """
+    counted = Residencies()
+    counted.values(metrics[0], 0.0)
+    step_s = 10.0 / len(metrics[1:])
+    samples = [TelemetrySample(0, "sampler", "period_s", step_s)]
+    for index, each in enumerate(metrics[1:]):
+        at_s = index * step_s
+        values = counted.values(each, 60.0 + at_s) | {"power_w": 600.0}
+        samples += [TelemetrySample(round(at_s * NS_PER_S), UUID, name, value) for name, value in values.items()]
+    plain = make_trial(request_count=1, repeat_count=1).repeats[0]
+    repeat = replace(plain, drop_reason="", duration_ns=10 * NS_PER_S, telemetry=tuple(samples))
+    rocm = RunnerClass("mi", "d", "rocm", "gpu", 1, 0.05, 3, 0, "MI300X", 1)
+    return {reading.rule: reading for reading in machine_validity([repeat], rocm)}
+
+
+def tables(*steps: tuple[int, int]) -> list[dict[str, int]]:
+    """The firmware's tables after steps of (rounds, rounds of them held back by heat)."""
+    found = [{"accumulation_counter": 1_000_000, "socket_thm_residency_acc": 0}]
+    for rounds, hot in steps:
+        rounds_before, hot_before = found[-1].values()
+        found.append({"accumulation_counter": rounds_before + rounds, "socket_thm_residency_acc": hot_before + hot})
+    return found
+
+
+def test_throttling_between_two_windows_spoils_neither() -> None:
+    """A minute of heat before the window is none of its business; the same within it is."""
+    cool = [(1000, 0)] * 9
+    assert judged_window(*tables((60_000, 60_000), *cool))[THERMAL].ok
+    hot = judged_window(*tables((60_000, 0), *cool[:4], (1000, 500), *cool[:4]))[THERMAL]
+    assert not hot.ok
+    assert "by its counter" in hot.reading
+
+
+def test_one_round_of_the_firmware_is_no_throttling() -> None:
+    """Far below a thousandth of the window, although some sample has it."""
+    found = judged_window(*tables((60_000, 0), *[(2000, 0)] * 4, (2000, 1), *[(2000, 0)] * 4))
+    assert found[THERMAL].ok
+    assert found[THERMAL].reading == "none"
 
 
 def test_a_reset_of_the_firmware_s_counters_is_no_throttling() -> None:

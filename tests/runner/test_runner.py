@@ -12,7 +12,7 @@ import pytest
 
 from redline.deploy.affinity import pin
 from redline.errors import RunnerBusyError
-from redline.runner.fingerprint import read_fingerprint, split_cpus, usable_cpu_ids
+from redline.runner.fingerprint import read_fingerprint, sampler_cpus, split_cpus, usable_cpu_ids
 from redline.runner.lock import runner_lock
 from redline.runner.telemetry import cpu_shares, read_cpu_times
 
@@ -28,9 +28,11 @@ def test_the_fingerprint_is_stable_and_names_the_machine() -> None:
 
 
 def test_cpus_are_split_between_server_and_client() -> None:
-    """The client has a CPU of its own where there are two; with one nothing is pinned."""
-    assert split_cpus((0, 1, 2)) == ((0, 1), (2,))
-    assert split_cpus((0,)) == ((), ())
+    """The client has a CPU of its own where there are two, the sampler where there are three; of one nobody has."""
+    assert (split_cpus((0, 1, 2, 3)), sampler_cpus((0, 1, 2, 3))) == (((0, 1), (3,)), (2,))
+    assert (split_cpus((4, 6, 9)), sampler_cpus((4, 6, 9))) == (((4,), (9,)), (6,))
+    assert (split_cpus((0, 1)), sampler_cpus((0, 1))) == (((0,), (1,)), (1,))
+    assert (split_cpus((0,)), sampler_cpus((0,))) == (((), ()), ())
 
 
 def test_a_process_that_burns_cpu_is_foreign_unless_it_is_ours() -> None:

@@ -18,7 +18,13 @@ import pytest
 from redline.machine_readings import CPU, READ_FAILED, SAMPLER
 from redline.model import TelemetrySample
 from redline.runner.telemetry_devices import Family
-from redline.runner.telemetry_process import STARTS_MAX, TelemetrySampler, _in_window, telemetry_sampler
+from redline.runner.telemetry_process import (
+    CPU_SHARE_MAX,
+    STARTS_MAX,
+    TelemetrySampler,
+    _in_window,
+    telemetry_sampler,
+)
 from redline.runner.telemetry_program import PROBLEMS_MAX, Problems, Windows, keep_sampling
 from redline.units import NS_PER_S
 from tests.fakes.nvml_answers import UUIDS
@@ -98,6 +104,14 @@ def test_a_sampler_that_was_killed_says_so_and_the_next_window_gets_another() ->
             samples = window(sampler, 0.0)[1]
         assert sampler.pids == (), "one that always dies is not started for ever"
         assert "failed" in names_of(samples, SAMPLER)
+
+
+def test_a_sampler_that_takes_much_of_a_cpu_is_told_once() -> None:
+    """Here because it is asked for thousands of samples a second; elsewhere a driver may be slow."""
+    with telemetry_sampler(period_s=0.0002) as sampler:
+        found = [sample.value for _ in range(2) for sample in window(sampler, 0.2)[1] if sample.name == "cpu_share"]
+    assert min(found) > CPU_SHARE_MAX
+    assert sampler.problems == ["the telemetry sampler took more than 5 % of one CPU in a window"]
 
 
 def test_a_sampler_that_does_not_answer_is_given_up() -> None:
