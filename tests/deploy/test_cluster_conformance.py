@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from redline.deploy.kserve import KServeDeployer
 from redline.deploy.llmd import LlmdDeployer
 from redline.model import Endpoint
 from tests.deploy.conformance import Setting, Started
-from tests.fakes.kubernetes_cluster import SimulatedCluster, simulated_cluster
+from tests.fakes.kubernetes_cluster import SimulatedCluster, play_controllers, pod_plan, simulated_cluster
 from tests.fakes.kubernetes_orders import QUICK, cluster_order, left
 
 pytestmark = pytest.mark.slow
@@ -27,20 +28,22 @@ class ClusterSetting(Setting):
     def __init__(
         self, folder: Path, cluster: SimulatedCluster, deployer: Deployer, *, reach: str = "pods", **settings: str
     ) -> None:
+        super().__init__(folder)
         self.deployer = deployer.name
         self.is_routed = reach == "router"
         self._made, self._settings = deployer, {"reach": reach} | settings
-        self._folder, self._cluster = folder, cluster
+        self._cluster = cluster
         cluster.kubelet.grace_s = 0.3
 
     def make(self) -> Deployer:
         return self._made
 
     def order(self, mode: str = "ok", *, replicas: int = 1, start_s_max: float = 30.0) -> Order:
-        return cluster_order(self._folder, mode, replicas=replicas, start_s_max=start_s_max, **self._settings)
+        bounds = {"replicas": replicas, "start_s_max": start_s_max}
+        return cluster_order(self.folder, mode, environment=self.told, **bounds, **self._settings)
 
     def order_of_another(self) -> tuple[Order, str]:
-        self._cluster.kubelet.image_id = lambda image: f"mirror.example/vllm@sha256:{'e' * 64}"
+        self._cluster.script = play_with_another_image
         return self.order(), "does not run the pinned image"
 
     def name_of(self, endpoint: Endpoint, replica: int) -> str:
@@ -56,6 +59,14 @@ class ClusterSetting(Setting):
 
     def environment(self) -> dict[str, str]:
         return {"KUBECONFIG": str(self._cluster.kubeconfig)}
+
+
+def play_with_another_image(cluster: SimulatedCluster, plural: str, made: dict[str, Any]) -> None:
+    """What controllers do where an admission rule replaces the images of servers."""
+    container = pod_plan(plural, made)[0]["containers"][0]
+    if "--host" in container.get("args", ()):
+        container["image"] = f"mirror.example/vllm@sha256:{'e' * 64}"
+    play_controllers(cluster, plural, made)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,11 +36,12 @@ class ProcessSetting(Setting):
     ends_with_its_caller = True
 
     def __init__(self, folder: Path, python: Path) -> None:
-        self._folder, self._python = folder, python
+        super().__init__(folder)
+        self._python = python
 
     def order(self, mode: str = "ok", *, replicas: int = 1, start_s_max: float = 30.0) -> Order:
-        recipe = stand_in_recipe(self._folder, mode, start_s_max=start_s_max)
-        return order_of(self._folder, self._python, recipe, replicas)
+        recipe = stand_in_recipe(self.folder, mode, start_s_max=start_s_max, **self.told)
+        return order_of(self.folder, self._python, recipe, replicas)
 
     def order_of_another(self) -> tuple[Order, str]:
         return of_another_version(self.order())
@@ -51,7 +53,7 @@ class ProcessSetting(Setting):
 
     def there(self) -> set[str]:
         table = process_table()
-        pids = noted_pids(self._folder) if (self._folder / "pids").exists() else ()
+        pids = noted_pids(self.folder) if (self.folder / "pids").exists() else ()
         return {f"process {pid}" for pid in pids if pid in table and table[pid][1] not in "ZX"}
 
 
@@ -70,11 +72,33 @@ class EndpointSetting(Setting):
     deployer = "endpoint"
     starts_servers = False
 
-    def __init__(self, folder: Path, servers: list[subprocess.Popen[bytes]], urls: list[str]) -> None:
-        self._folder, self._servers, self._urls = folder, servers, urls
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._servers: list[subprocess.Popen[bytes]] = []
+        self._urls: list[str] = []
+
+    @contextmanager
+    def serving(self, python: Path, count: int) -> Iterator[None]:
+        """Servers that are started and ended here, by nobody else."""
+        try:
+            for _ in range(count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", 0))
+                    port = probe.getsockname()[1]
+                command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", "m"]
+                command += ["--served-model-name", "m", "--host", "127.0.0.1", "--port", str(port)]
+                self._servers.append(subprocess.Popen(command, env=os.environ | self.told))
+                self._urls.append(f"http://127.0.0.1:{port}")
+            for url in self._urls:
+                wait_for(url)
+            yield
+        finally:
+            for server in self._servers:
+                server.kill()
+                server.wait()
 
     def order(self, mode: str = "ok", *, replicas: int = 1, start_s_max: float = 30.0) -> Order:
-        order = order_of(self._folder, None, stand_in_recipe(self._folder, mode, start_s_max=start_s_max), replicas)
+        order = order_of(self.folder, None, stand_in_recipe(self.folder, mode, start_s_max=start_s_max), replicas)
         pin = replace(
             order.sut.pin, kind=BuildKind.ENDPOINT, wheel_sha256=None, lock="", url=",".join(self._urls[:replicas])
         )
@@ -98,24 +122,10 @@ class TestEndpoint(Kept):
 
     @pytest.fixture
     def setting(self, tmp_path: Path, stand_in_python: Path) -> Iterator[Setting]:
-        """Two stand-ins, started here and ended here."""
-        servers, urls = [], []
-        for _ in range(2):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
-            command = [str(stand_in_python), "-m", "vllm.entrypoints.openai.api_server", "--model", "m"]
-            command += ["--served-model-name", "m", "--host", "127.0.0.1", "--port", str(port)]
-            servers.append(subprocess.Popen(command))
-            urls.append(f"http://127.0.0.1:{port}")
-        try:
-            for url in urls:
-                wait_for(url)
-            yield EndpointSetting(tmp_path, servers, urls)
-        finally:
-            for server in servers:
-                server.kill()
-                server.wait()
+        """Two stand-ins."""
+        setting = EndpointSetting(tmp_path)
+        with setting.serving(stand_in_python, 2):
+            yield setting
 
 
 def wait_for(url: str) -> None:

@@ -66,12 +66,12 @@ class ContainerSetting(Setting):
     version = "0.33.0"  # what the stand-in's image claims to hold
 
     def __init__(self, folder: Path, world: ContainerWorld, engine: str) -> None:
-        self._folder, self._world, self._engine = folder, world, engine
+        super().__init__(folder)
+        self._world, self._engine = world, engine
 
     def order(self, mode: str = "ok", *, replicas: int = 1, start_s_max: float = 30.0) -> Order:
-        said = {"STAND_IN_VERSION": self.version}
         return container_order(
-            self._folder, mode, replicas=replicas, engine=self._engine, start_s_max=start_s_max, **said
+            self.folder, mode, replicas=replicas, engine=self._engine, start_s_max=start_s_max, **self.told
         )
 
     def order_of_another(self) -> tuple[Order, str]:

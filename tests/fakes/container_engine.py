@@ -163,7 +163,8 @@ class EngineCommand:
     def do_rm(self, arguments: list[str]) -> int:
         folder = self.folder(arguments[-1])
         (folder / "forced").touch()
-        wait_for((folder / "state.json").exists)
+        # Its monitor may be removing it at the same time: then there is no state any more, and soon no container.
+        wait_for(lambda: (folder / "state.json").exists() or not (folder / "spec.json").exists())
         first = read(folder / "state.json").get("pid", 0)
         for pid in [first, *descendants(first)] if first else []:
             with contextlib.suppress(ProcessLookupError):

@@ -141,7 +141,7 @@ class SimulatedCluster:
             return self.pod_url(ready[next(turns) % len(ready)]) if ready else ""
 
         handler = type("Gateway", (_Gateway,), {"choose": staticmethod(choose), "prefix": prefix})
-        server = ThreadingHTTPServer((ip, port), handler)
+        server = _GatewayServer((ip, port), handler)
         server.daemon_threads = True
         self._gateways.append(server)
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -257,6 +257,10 @@ def _is_ready(pod: dict[str, Any] | None) -> bool:
 
 def _set_ip(found: dict[str, Any], ip: str) -> None:
     found["spec"]["clusterIP"] = ip
+
+
+class _GatewayServer(ThreadingHTTPServer):
+    request_queue_size = 128  # as a real one: each connection that finds the queue full waits for a second
 
 
 class _Gateway(BaseHTTPRequestHandler):
