@@ -172,9 +172,10 @@ def tree_of(root: int) -> tuple[int, ...]:
     while waiting:
         pid = waiting.pop()
         found.append(pid)
-        for path in Path(f"/proc/{pid}/task").glob("*/children"):
-            with suppress(OSError):
-                waiting += [int(child) for child in path.read_text().split()]
+        with suppress(OSError):  # it may end while it is looked at
+            for path in Path(f"/proc/{pid}/task").glob("*/children"):
+                with suppress(OSError):
+                    waiting += [int(child) for child in path.read_text().split()]
     return tuple(found)
 
 

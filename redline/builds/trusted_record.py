@@ -21,9 +21,6 @@ REPOSITORIES_VARIABLE = "REDLINE_IMAGE_REPOSITORIES"
 REPOSITORIES = ("vllm/vllm-openai", "vllm/vllm-openai-rocm", "vllm/vllm-openai-cpu")
 """Where vLLM publishes its images."""
 
-_DEFAULT_HOST = "docker.io/"
-"""What docker means where no host is named."""
-
 
 def read_trusted_pin(path: Path, caller: Mapping[str, str] = os.environ) -> BuildPin:
     """The pin of a record, if nothing that the user did not choose is started or asked because of it.
@@ -74,8 +71,8 @@ def _repository_of(image: str) -> str:
 
 def _require_repository(path: Path, image: str, trusted: tuple[str, ...]) -> None:
     """Raise UsageError unless the image is of a trusted repository: the same host, and nothing before or after."""
-    repository = _repository_of(image).removeprefix(_DEFAULT_HOST)
-    if repository and repository in {each.removeprefix(_DEFAULT_HOST) for each in trusted}:
+    repository = _repository_of(image)
+    if repository and repository in trusted:
         return
     raise UsageError(
         f"{path}: a record cannot bring an image of a repository that you did not name",

@@ -150,7 +150,7 @@ RULES = (
     Rule(
         r"docker-init|catatonit|container-init binary",
         "{engine} has no init program",
-        "docker-init (package docker.io or docker-ce), catatonit for podman",
+        "docker-init (a package of docker), catatonit for podman",
         "install it",
     ),
     Rule(

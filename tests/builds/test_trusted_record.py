@@ -32,10 +32,10 @@ def image_record(path: Path, url: str) -> BuildPin:
 
 
 @pytest.mark.parametrize(
-    "repository", ["vllm/vllm-openai", "vllm/vllm-openai-rocm", "docker.io/vllm/vllm-openai-cpu", "vllm/vllm-openai:v1"]
+    "repository", ["vllm/vllm-openai", "vllm/vllm-openai-rocm", "vllm/vllm-openai-cpu", "vllm/vllm-openai:v1"]
 )
 def test_vllms_own_images_are_taken_from_a_record(tmp_path: Path, repository: str):
-    """With or without the host that docker means, and whatever tag stands beside the digest."""
+    """Whatever tag stands beside the digest."""
     path = tmp_path / "pin.json"
     pin = image_record(path, repository + SHA)
     assert resolve(str(path), state_dir=tmp_path / "state") == pin
@@ -51,8 +51,6 @@ def test_vllms_own_images_are_taken_from_a_record(tmp_path: Path, repository: st
         "vllm-openai",
         "registry.example/vllm/vllm-openai",  # the same name on a host of somebody's own is somebody's own image
         "localhost:5000/vllm/vllm-openai",
-        "docker.io.registry.example/vllm/vllm-openai",
-        "docker.io/docker.io/vllm/vllm-openai",
         "VLLM/vllm-openai",
         "vllm/vllm-openai:",
     ],
@@ -88,7 +86,7 @@ def test_the_variable_says_which_repositories(tmp_path: Path):
     """Instead of vLLM's own, with commas or blanks between them; empty is as good as unset."""
     pin = image_record(tmp_path / "ours.json", "registry.example:5000/team/vllm" + SHA)
     image_record(tmp_path / "vllm.json", "vllm/vllm-openai" + SHA)
-    caller = {REPOSITORIES_VARIABLE: " registry.example:5000/team/vllm,\n docker.io/team/vllm "}
+    caller = {REPOSITORIES_VARIABLE: " registry.example:5000/team/vllm,\n team/vllm "}
     assert read_trusted_pin(tmp_path / "ours.json", caller) == pin
     with pytest.raises(UsageError, match="did not name"):
         read_trusted_pin(tmp_path / "vllm.json", caller)

@@ -60,13 +60,13 @@ class Setting(ABC):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.asked = folder / "asked"
-        self.asked.touch()
+        self.streamed = folder / "streamed"
+        self.streamed.touch()
 
     @property
     def told(self) -> dict[str, str]:
         """What every stand-in of this setting is told besides its mode."""
-        return {"STAND_IN_ASKED": str(self.asked), "STAND_IN_VERSION": self.version}
+        return {"STAND_IN_STREAMED": str(self.streamed), "STAND_IN_VERSION": self.version}
 
     @abstractmethod
     def order(self, mode: str = "ok", *, replicas: int = 1, start_s_max: float = 30.0) -> Order:
@@ -143,9 +143,9 @@ def killing_under_load(
 
     def wait_and_kill() -> None:
         started.wait(KILL_S_MAX)
-        enough = setting.asked.stat().st_size + 3
+        enough = setting.streamed.stat().st_size + 3
         deadline = time.monotonic() + KILL_S_MAX
-        while setting.asked.stat().st_size < enough and time.monotonic() < deadline:
+        while setting.streamed.stat().st_size < enough and time.monotonic() < deadline:
             time.sleep(0.005)
         ended.append(setting.kill(endpoint, replica))
 

@@ -150,12 +150,12 @@ class SimulatedCluster:
     def close(self) -> None:
         """End every thread and process."""
         self.api.closing.set()
+        for thread in self._threads:  # first: one of them may just be starting a pod, which has to end with the others
+            thread.join(5)
         self.kubelet.close()
         for server in self._gateways:
             server.shutdown()
             server.server_close()
-        for thread in self._threads:
-            thread.join(5)
 
 
 @contextmanager

@@ -26,9 +26,9 @@ from redline.model import (
 )
 from tests.fakes.kubernetes_cluster import NAMESPACE, SimulatedCluster
 
-IMAGE = "docker.io/vllm/vllm-openai-cpu@sha256:" + "a" * 64
-ROUTER_IMAGE = "ghcr.io/llm-d/llm-d-router-endpoint-picker@sha256:" + "b" * 64
-PROXY_IMAGE = "docker.io/envoyproxy/envoy@sha256:" + "c" * 64
+IMAGE = "registry.example/vllm/vllm-openai-cpu@sha256:" + "a" * 64
+ROUTER_IMAGE = "registry.example/llm-d/llm-d-router-endpoint-picker@sha256:" + "b" * 64
+PROXY_IMAGE = "registry.example/envoyproxy/envoy@sha256:" + "c" * 64
 
 MADE = ("llminferenceservices", "inferenceservices", "deployments", "services", "configmaps", "roles", "pods")
 """Kinds of which nothing may be left."""

@@ -2,8 +2,8 @@
 
 Its arguments are vLLM's; what it does is said in its environment (a recipe's `environment`):
 STAND_IN_MODE, one of MODES; STAND_IN_PIDS, a file to which every process adds its pid; STAND_IN_DIR, a folder
-for what a mode has to remember; STAND_IN_VERSION, what it says on /version; STAND_IN_ASKED, a file that grows by a byte
-with every completion that is streamed. Standard library only.
+for what a mode has to remember; STAND_IN_VERSION, what it says on /version; STAND_IN_STREAMED, a file that grows by a
+byte with every completion that is streamed. Standard library only.
 """
 
 import argparse
@@ -73,8 +73,8 @@ class Handler(BaseHTTPRequestHandler):
         for chunk in chunks:
             self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
         self.wfile.write(b"data: [DONE]\n\n")
-        if "STAND_IN_ASKED" in os.environ:
-            with Path(os.environ["STAND_IN_ASKED"]).open("ab") as file:
+        if "STAND_IN_STREAMED" in os.environ:
+            with Path(os.environ["STAND_IN_STREAMED"]).open("ab") as file:
                 file.write(b".")
 
     def do_GET(self) -> None:

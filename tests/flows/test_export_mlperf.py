@@ -77,7 +77,9 @@ def h100(content, monkeypatch):
     shutil.copytree(CHECKOUT / "datasets", content / "datasets")
     text = (content / "runners" / "cpu-stand-ins.toml").read_text()
     board = 'platform = "cuda"\naccelerator = "H100 PCIe"\naccelerator_count = 8'
-    text = re.sub(r"^platform = .*$", board, text, flags=re.MULTILINE)
+    text = re.sub(r"^platform = .*$", board, text, flags=re.MULTILINE).replace(
+        "arms_resident_max = 2", "arms_resident_max = 1"
+    )
     (content / "runners" / "h100.toml").write_text(text)
     monkeypatch.setenv(CONTENT_VARIABLE, str(content))
 
