@@ -385,6 +385,7 @@ def next_steps(joined: Verdict) -> tuple[NextStep, ...]:
         case Finding.INCONCLUSIVE:
             return (NextStep("Run the gate again: what it measured today makes the next one shorter"),)
         case Finding.INVALID:
-            return (NextStep("Mend what the broken validity rules name, and run again"),)
+            told = "windows that other programs disturbed do not count, and `redline doctor` names those programs"
+            return (NextStep(f"Mend what the broken validity rules name, and run again: {told}"),)
         case _:
             return ()

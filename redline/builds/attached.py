@@ -53,7 +53,9 @@ def _reported_version(base_url: str) -> str:
             raise ValueError(f"version {str(version)[:100]!r}")
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         raise BuildError(
-            f"{address} does not say which vLLM it is",
+            f"nobody answers at {base_url}"
+            if isinstance(error, httpx.TransportError)
+            else f"{address} does not say which vLLM it is",
             expected=f'{{"version": "..."}} within {VERSION_ANSWER_S_MAX:.0f} s',
             found=f"{type(error).__name__}: {str(error)[:300]}",
             next_step=f"check that a vLLM server listens there; other ways to name a build: {VALID_FORMS}",
