@@ -280,5 +280,5 @@ def test_an_endpoint_that_floods_is_refused(tmp_path: Path) -> None:
 
 def test_nobody_there_is_a_build_error(tmp_path: Path) -> None:
     """A port where nobody listens is a build error with a next step."""
-    with pytest.raises(BuildError, match=r"127\.0\.0\.1:9/version"):
+    with pytest.raises(BuildError, match=r"nobody answers at http://127\.0\.0\.1:9"):
         resolve("http://127.0.0.1:9", state_dir=tmp_path)
