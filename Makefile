@@ -30,7 +30,9 @@ run: $(STAMP_RUN) ## set up, then measure the pinned vLLM on this machine (ARGS 
 
 test: lint ## set up, lint, every test, two at a time: those that need no vLLM, then those with a real one
 	$(VENV)/bin/python -m pytest --no-vllm --numprocesses 2 $(ARGS)
-	$(VENV)/bin/python -m pytest -m vllm --numprocesses 2 --dist loadgroup $(ARGS)
+	@echo "with a real vLLM: those of single servers beside those that measure, which hold the machine's lock in turn"
+	@$(VENV)/bin/python -m pytest -m vllm $(ARGS) tests/builds tests/deploy tests/load tests/models & beside=$$!; \
+	$(VENV)/bin/python -m pytest -m vllm $(ARGS) tests/flows; measured=$$?; wait $$beside && exit $$measured
 
 check: lint ## set up, lint, then the fast tests, two at a time: under two minutes
 	$(VENV)/bin/python -m pytest --no-vllm -m "not slow" --numprocesses 2 $(ARGS)

@@ -30,18 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--gpu", action="store_true", help="run the tests of real accelerators, which fail without one")
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in a hook of the same name
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the vllm-marked tests if, and only if, `--no-vllm` was given, the gpu-marked unless `--gpu` was.
-
-    Of the first, those that measure hold the machine's lock and would only wait for each other: two processes give them
-    one after the other to one of the two, and the tests of single servers to the other. Their verdicts are about large
-    differences.
-    """
-    for item in items:
-        if item.get_closest_marker("vllm"):
-            measures = item.path.is_relative_to(CHECKOUT / "tests" / "flows")
-            item.add_marker(pytest.mark.xdist_group("measures" if measures else "serves"))
+    """Deselect the vllm-marked tests if, and only if, `--no-vllm` was given, the gpu-marked unless `--gpu` was."""
     unwanted = {"vllm"} if config.getoption("--no-vllm") else set()
     unwanted |= set() if config.getoption("--gpu") else {"gpu"}
     left_out = [item for item in items if any(map(item.get_closest_marker, unwanted))]
