@@ -71,7 +71,7 @@ class Options:
 
     `complete`: measure everything even when the verdict is already known; `use`: what is asked, a gate unless it says
     otherwise. `driver`: who says when a request is sent, Redline or MLPerf's own LoadGen. `run_code`: run the programs
-    in answers, in a sandbox.
+    in answers, in a sandbox. `run_file`: where the run's id is put as soon as it has one, whatever becomes of it.
     """
 
     state_dir: Path
@@ -86,6 +86,7 @@ class Options:
     use: Use = Use.GATE
     driver: Driver = "native"
     run_code: bool = False
+    run_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from flows.plan import (
 )
 from flows.prefect_api import prefect_api
 from flows.progress import narrate
+from flows.report_file import write_report
 from flows.request import Answer, GateRequest, Judged, NightlyRequest, RunRequest, Seen, Session
 from flows.workspace import Workspace, content_root
 from redline.builds.build_spec import EndpointSpec, parse_spec
@@ -161,6 +162,7 @@ def _in_session(
         dropped=dropped_repeats(judged.trials),
         next_steps=judged.next_steps,
         error=judged.error,
+        run_id=plan.run_id,
     )
     return _publish(data, workspace.report_path(plan.run_id), judged, options)
 
@@ -171,6 +173,8 @@ def plan_of(options: Options, wanted: tuple[Wanted, ...]) -> Plan:
     workspace = Workspace(content_root(), options.state_dir)
     plan = make_plan(run_id, workspace, options, wanted)
     workspace.log_dir(run_id).mkdir(parents=True, exist_ok=True)
+    if options.run_file is not None:
+        write_whole(options.run_file, run_id + "\n")
     return plan
 
 
@@ -230,6 +234,7 @@ def _record(data: ReportData, run_id: str) -> dict[str, str]:
 
 def _publish(data: ReportData, path: Path, judged: Judged, options: Options) -> Answer:
     write_whole(path, render(data))
+    write_report(path.with_suffix(".data.json"), data)
     exit_code = judged.exit_code if judged.exit_code is not None else EXIT_CODES[data.verdict.finding]
     as_json = to_json(data.verdict, report_path=str(path), exit_code=int(exit_code))
     write_json(path.with_suffix(".json"), _record(data, path.stem) | json.loads(as_json))

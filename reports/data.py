@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from redline.model import (
     Arm,
+    Justification,
     ReplicaReading,
     RunnerFingerprint,
     Sample,
@@ -97,7 +98,7 @@ class ReportData:
 
     `baseline` is None when nothing was accepted yet, `candidate` when the build was never resolved.
     `repeat_command` repeats exactly this; `data_location` is where the trials are kept; `error` is the text
-    of the failure of a verdict `error`, empty otherwise.
+    of the failure of a verdict `error`, empty otherwise. `run_id`: empty in what is not of one run.
     """
 
     kind: ReportKind
@@ -118,6 +119,7 @@ class ReportData:
     dropped: tuple[DroppedRepeats, ...] = ()
     next_steps: tuple[NextStep, ...] = ()
     error: str = ""
+    run_id: str = ""
 
     def __post_init__(self) -> None:
         require(bool(self.repeat_command.strip()), "repeat_command must not be empty: a report can be repeated")
@@ -141,3 +143,49 @@ def dropped_repeats(trials: Iterable[Trial]) -> tuple[DroppedRepeats, ...]:
         if repeat.drop_reason
     )
     return tuple(DroppedRepeats(arm, scenario, reason, count) for (arm, scenario, reason), count in counts.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is judged on GitHub: a pull request (`number` above 0) or a commit. `title` is an outsider's text."""
+
+    repository: str
+    number: int
+    head_sha: str
+    base_sha: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One runner class of an answer: its report, or why there is none. `url`: of the job, for who wants its log."""
+
+    runner_class: str
+    report: ReportData | None
+    problem: str = ""
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        require(
+            (self.report is None) == bool(self.problem), "a leg has a report, or a problem that says why it has none"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedAnswer:
+    """The answer of every runner class to one question: what summary, comment, check run and issue are rendered from.
+
+    `url`: of the workflow run; `artifacts_url`: where whole reports and trials are kept. `outdated`: the commit was
+    replaced by a newer one while it was measured. `justification`: why a regression is taken all the same.
+    """
+
+    kind: ReportKind
+    legs: tuple[Leg, ...]
+    change: Change | None = None
+    url: str = ""
+    artifacts_url: str = ""
+    outdated: bool = False
+    justification: Justification | None = None
+
+    def __post_init__(self) -> None:
+        require(len(self.legs) > 0, "an answer needs a leg, be it one that died")

@@ -44,6 +44,9 @@ def add_measuring(command: argparse.ArgumentParser, *, choose_scenarios: bool = 
     )
     command.add_argument("--json", action="store_true", help="print the verdict as JSON on standard output")
     command.add_argument("--quiet", action="store_true", help="no progress")
+    command.add_argument(
+        "--run-file", type=Path, metavar="FILE", help="write the run's id there as soon as it has one, for later steps"
+    )
     add_state(command)
 
 
@@ -161,4 +164,5 @@ def options_of(arguments: argparse.Namespace) -> Options:
         complete=getattr(arguments, "complete", False),
         driver=getattr(arguments, "driver", "native"),
         run_code=getattr(arguments, "run_code", False),
+        run_file=arguments.run_file,
     )

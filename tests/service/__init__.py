@@ -1,0 +1,1 @@
+"""Tests of flows.service, from event payload to what GitHub is told."""
