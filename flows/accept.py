@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,29 +17,62 @@ from redline.store.trials import list_trials, read_trial
 from redline.units import format_value
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What accepting runs makes of one scenario on one runner class, and the trials that it is made of."""
+
+    baseline: Baseline
+    trials: tuple[Trial, ...]
+
+    @property
+    def pin(self) -> BuildPin:
+        """The build that was measured."""
+        return self.trials[0].sut.pin
+
+
 def accept(state_dir: Path, run_ids: Sequence[str], who: str, reason: str) -> tuple[Path, ...]:
-    """Write the runs' readings as baselines, one file per scenario; returns their paths.
+    """Write the runs' readings as baselines, one file per scenario; returns their paths. Raises as `accepted_of`."""
+    workspace = Workspace(content_root(), state_dir)
+    return tuple(write_accepted(workspace.root, each) for each in accepted_of(workspace, run_ids, who, reason))
+
+
+def accepted_of(workspace: Workspace, run_ids: Sequence[str], who: str, reason: str) -> tuple[Accepted, ...]:
+    """The baselines that these runs would be, in the order in which they were measured. Nothing is written.
 
     Raises:
-        UsageError: no such run, or the runs do not belong together.
+        UsageError: no such run, the runs do not belong together, or nobody says why.
         InvalidMeasurementError: a trial of a run is not valid: it is evidence of nothing.
     """
-    workspace = Workspace(content_root(), state_dir)
+    if not who.strip() or not reason.strip():
+        raise UsageError(
+            "a baseline says who accepted it and why",
+            expected="a name and a reason",
+            found=f"by {who!r}, because {reason!r}",
+            next_step="say both: --by NAME --reason TEXT",
+        )
     found = [trial for run_id in run_ids for trial in _trials_of(workspace, run_id)]
     trials = list({trial.trial_id: trial for trial in found}.values())
-    written = []
-    for scenario in dict.fromkeys(trial.scenario for trial in trials):
-        chosen = [trial for trial in trials if trial.scenario == scenario]
+    accepted = []
+    for runner_class, scenario in dict.fromkeys((trial.runner_class, trial.scenario) for trial in trials):
+        chosen = [trial for trial in trials if (trial.runner_class, trial.scenario) == (runner_class, scenario)]
         baseline = _baseline_of(chosen, workspace.scenario(scenario).metrics, who, reason)
-        path = workspace.baseline_path(baseline.runner_class, scenario)
-        content.write_baseline(path, baseline)
-        written.append(path)
-        pin = chosen[0].sut.pin
-        if pin.reinstallable:
-            pin_path = path.parent / "pins" / f"{pin.pin_id}.json"
-            pin_path.parent.mkdir(exist_ok=True)
-            write_pin(pin_path, pin)
-    return tuple(written)
+        accepted.append(Accepted(baseline, tuple(chosen)))
+    return tuple(accepted)
+
+
+def write_accepted(root: Path, accepted: Accepted) -> Path:
+    """Write a baseline, and its pin beside it, below `root`/baselines; the baseline's path."""
+    baseline, pin = accepted.baseline, accepted.pin
+    path = Workspace(root, root).baseline_path(baseline.runner_class, baseline.scenario)
+    content.write_baseline(path, baseline)
+    if pin.reinstallable:
+        write_pin(pin_path(root, baseline), pin)
+    return path
+
+
+def pin_path(root: Path, baseline: Baseline) -> Path:
+    """Where the whole pin of a baseline lies, whether it does or not."""
+    return Workspace(root, root).baseline_path(baseline.runner_class, "x").parent / "pins" / f"{baseline.pin_id}.json"
 
 
 def _trials_of(workspace: Workspace, run_id: str) -> tuple[Trial, ...]:
@@ -175,7 +209,7 @@ def accepted_build(state_dir: Path, runner: str, scenarios: Sequence[str]) -> tu
             found=", ".join(sorted(label for _, _, label in found)) or "no accepted baseline",
             next_step="say it: --release BUILD",
         )
-    ((pin_id, extra_args, label),) = found
+    ((_, extra_args, label),) = found
     own = accepted[0].build
     if label != " ".join([f"{own.get('distribution')} {own.get('version')}", *extra_args]):
         raise UsageError(
@@ -184,7 +218,7 @@ def accepted_build(state_dir: Path, runner: str, scenarios: Sequence[str]) -> tu
             found=label,
             next_step="say what it is: --release BUILD --release-model RECIPE=DIR",
         )
-    path = workspace.baseline_path(runner, scenarios[0]).parent / "pins" / f"{pin_id}.json"
+    path = pin_path(workspace.root, accepted[0])
     if not path.exists():
         raise UsageError(
             "the last release cannot be installed again",

@@ -240,6 +240,9 @@ def _answers(session: Session, history: Sequence[Night], said: _Said) -> tuple[A
             after = ItemScores(scenario.name, item_scores(trials), 1)
             reached = all(each.ok for each in targets_of(scenario, trials))
             found.append(answer.compared(plan, scenario, before, after, target_decides=reached))
+        else:
+            words = f"The answers of {scenario.name} have no valid trial tonight"
+            said.findings.append(NightFinding("missing", scenario.name, "", words))
     return tuple(found)
 
 
@@ -259,11 +262,15 @@ def _reference_scores(plan: Plan, scenario: Scenario, history: Sequence[Night]) 
     return None
 
 
+ANSWERS = {Finding.REGRESSED: "accuracy", Finding.IMPROVED: "improvement", Finding.NO_WORSE: ""}
+"""What a comparison of answers is on record as; whatever else was found leaves them unsettled."""
+
+
 def _accuracy_findings(answers: Sequence[AccuracyComparison]) -> list[NightFinding]:
     return [
-        NightFinding("accuracy", each.scenario, each.metric, verdict.accuracy_sentence(each))
+        NightFinding(kind, each.scenario, each.metric, verdict.accuracy_sentence(each))
         for each in answers
-        if each.finding is not Finding.NO_WORSE
+        if (kind := ANSWERS.get(each.finding, "answers unsettled"))
     ]
 
 

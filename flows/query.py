@@ -27,7 +27,7 @@ def answer(state_dir: Path, text: str) -> Iterator[str]:
     if text == "rebuild":
         workspace.database_path.unlink(missing_ok=True)
     workspace.trials_dir.mkdir(parents=True, exist_ok=True)
-    report = ingest(workspace.trials_dir, workspace.database_path)
+    report = ingest(workspace.trials_dir, workspace.database_path, justifications_dir=workspace.justifications_dir)
     for each in report.damaged:
         yield f"damaged, left out: {each.path.name}: {each.problem}"
     if text == "rebuild":

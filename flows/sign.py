@@ -100,7 +100,9 @@ def _signed_already(target: Path) -> UsageError:
 
 
 def _is_signoff(path: Path) -> bool:
-    return not path.name.endswith(".rate.json") and read_json(path).get("kind") == ReportKind.SIGNOFF.value
+    return (
+        not path.name.endswith((".rate.json", ".data.json")) and read_json(path).get("kind") == ReportKind.SIGNOFF.value
+    )
 
 
 def _require_yes(record: dict[str, Any], path: Path) -> None:

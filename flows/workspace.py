@@ -51,6 +51,11 @@ class Workspace:
         return self.state_dir / "nights"
 
     @property
+    def justifications_dir(self) -> Path:
+        """One file per regression that was taken all the same, immutable."""
+        return self.state_dir / "justifications"
+
+    @property
     def database_path(self) -> Path:
         """The DuckDB file; it can be deleted and is rebuilt from the trials."""
         return self.state_dir / "redline.duckdb"

@@ -20,6 +20,10 @@ RedlineError
     ├── StoreError            5   a trial or the database could not be read or written
     │   └── StoreBusyError        another process holds the database
     ├── SandboxError          5   no program of a stranger may be run on this machine, or its walls failed
+    ├── GitHubError           5   GitHub's API refuses, does not answer, or answers what nobody can use
+    │   ├── GitHubMissingError     there is no such thing, or the token may not see it
+    │   ├── GitHubUnsureError      the answer was lost: it may have been done, and was not asked for twice
+    │   └── ArtifactError          an artifact is too large, damaged or dangerous; nothing of it was kept
     ├── AcceleratorError      5   an accelerator of this machine cannot be read, or is not there
     └── RunnerBusyError       5   another measurement holds this machine
 """
@@ -141,6 +145,28 @@ class StoreError(InfrastructureError):
 
 class StoreBusyError(StoreError):
     """Another process holds the database."""
+
+
+class GitHubError(InfrastructureError):
+    """GitHub's API refuses, does not answer, or answers what nobody can use. `status`: of HTTP, 0 without an answer."""
+
+    def __init__(
+        self, problem: str, *, expected: str = "", found: str = "", next_step: str = "", status: int = 0
+    ) -> None:
+        self.status = status
+        super().__init__(problem, expected=expected, found=found, next_step=next_step)
+
+
+class GitHubMissingError(GitHubError):
+    """There is no such thing, or the token may not see it."""
+
+
+class GitHubUnsureError(GitHubError):
+    """The answer was lost: it may have been done, and was not asked for a second time."""
+
+
+class ArtifactError(GitHubError):
+    """An artifact is too large, damaged or dangerous; nothing of it was kept. Says so in our words, not in its own."""
 
 
 class AcceleratorError(InfrastructureError):

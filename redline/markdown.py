@@ -5,10 +5,13 @@ Outside strings are model names, branch names, server texts, log lines, paths an
 report's template prints that is not `Safe` goes through `text`, so a forgotten filter is no hole there.
 
 Where GitHub links plain text (mentions, #123, GH-123, addresses, e-mail) a zero-width space, written visibly
-as `&#8203;`, parts it: a backslash would not, since GitHub looks for these in the finished page. Not parted:
-bare commit hashes, which can only link to commits of the repository itself, notify nobody and are useful.
+as `&#8203;`, parts it: a backslash or an entity for the character itself would not, since GitHub looks for these in
+the finished page. Not parted: bare commit hashes, which can only link to commits of the repository itself, notify
+nobody and are useful. Nor is code, in which GitHub looks for none: a command must stay what it is when it is copied.
+What remains: whoever answers a page by e-mail and quotes it sends plain text, in which code protects nothing.
 
-Source: CommonMark 0.31.2; GitHub Flavored Markdown 0.29 (extended autolinks).
+Source: CommonMark 0.31.2; GitHub Flavored Markdown 0.29 (extended autolinks); the zero-width space and the e-mail:
+dependabot-core, pull request 3157, renovate, pull request 1083.
 """
 
 from __future__ import annotations

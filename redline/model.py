@@ -1550,8 +1550,8 @@ class NightChange:
 class NightFinding:
     """One thing a night had to say.
 
-    `kind`: an outcome of `checks.nightly`, or `missing`, `improvement`, `accuracy`, `target`, `owed` or
-    `accepted`.
+    `kind`: an outcome of `checks.nightly`, or `missing`, `improvement`, `accuracy`, `answers unsettled`,
+    `target`, `owed` or `accepted`.
 
     `build_good`, `build_bad`: labels of the last good and the first bad build, `first_run_id`: the first bad night,
     where it names them.
@@ -1600,6 +1600,8 @@ class Night:
 # --- the service on GitHub ------------------------------------------------------------------------------------
 
 COMMIT_SHA = re.compile(r"[0-9a-f]{40}")
+COMMIT_IN_VERSION = re.compile(r"[+.]g(?P<commit>[0-9a-f]{7,40})(?![0-9A-Za-z])")
+"""The commit that a build's version names: `2f3f441f8` of `0.23.1rc1.dev901+g2f3f441f8.cu129` (setuptools-scm)."""
 REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+")
 
 
@@ -1790,12 +1792,17 @@ class CauseKind(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """One finding of one runner class that a cause explains. `since` and `last`: dates of nights, YYYY-MM-DD."""
+    """One finding of one runner class that a cause explains.
+
+    `since` and `last`: the first and the last night that said it, YYYY-MM-DD. `ended`: how it ended, in words; empty
+    while it stands.
+    """
 
     runner_class: str
     since: str
     last: str
     finding: NightFinding
+    ended: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -1803,8 +1810,8 @@ class Cause:
     """One reason for findings over every runner class and night: one issue, opened once, closed when it is gone.
 
     `cause_id` stays the same from night to night: it is made of what identifies the cause (its kind, and the first bad
-    build, or the machine, or the missing leg), never of a reading. `build_good`, `build_bad`: labels, empty unless
-    the kind is `build`. `standing`: it still holds in the last night of a runner class that showed it.
+    build, or the machine, or the missing leg), never of a reading. `build_good`, `build_bad`: labels, empty unless a
+    first bad build is known. `standing`: it still holds in the last night of a runner class that showed it.
     """
 
     cause_id: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ class ReportData:
 
     def __post_init__(self) -> None:
         require(bool(self.repeat_command.strip()), "repeat_command must not be empty: a report can be repeated")
-        require(self.duration_s >= 0, "duration_s must not be negative")
+        require(math.isfinite(self.duration_s) and self.duration_s >= 0, "duration_s must be finite and not negative")
 
 
 def trial_validity(trial: Trial) -> TrialValidity:

@@ -14,6 +14,7 @@ from redline.cli import (
     building,
     datasets,
     deploying,
+    github,
     health,
     instrument,
     machine,
@@ -22,6 +23,7 @@ from redline.cli import (
     nights,
     reading,
     replaying,
+    service,
 )
 from redline.errors import ExitCode, InfrastructureError, RedlineError
 
@@ -63,6 +65,8 @@ def parser() -> argparse.ArgumentParser:
         building,
         deploying,
         reading,
+        service,
+        github,
     ):
         part.add_commands(commands)
     return top

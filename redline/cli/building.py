@@ -255,7 +255,10 @@ def _list(arguments: argparse.Namespace) -> int:
 def _remove(arguments: argparse.Namespace) -> int:
     from redline.builds.stored_builds import remove
 
-    for build in _to_remove(arguments):
+    chosen = _to_remove(arguments)
+    if not chosen:
+        print(f"nothing removed: every build was used within the last {arguments.unused_days:g} days")
+    for build in chosen:
         remove(build, state_dir_of(arguments))
         print(f"removed {build.label} ({build.pin_id}), {build.size_bytes / 1e9:.2f} GB")
     return ExitCode.NO_WORSE

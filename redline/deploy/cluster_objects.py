@@ -20,8 +20,8 @@ from typing import Any, TypeAlias
 from redline.deploy.cluster_client import Cluster, Json
 from redline.deploy.cluster_credentials import connect
 from redline.deploy.cluster_errors import ApiRefusalError
-from redline.deploy.cluster_owner import Owner, fate_of, owner_of, this_process
 from redline.deploy.diagnosis import clean_line
+from redline.deploy.owner import Owner, fate_of, owner_of, this_process
 from redline.errors import ClusterError
 from redline.model import ClusterSettings, digest
 from redline.whole_file import write_whole

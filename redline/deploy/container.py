@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redline.deploy.affinity import pin
-from redline.deploy.cluster_owner import fate_of, owner_of, this_process
 from redline.deploy.command import image_cache_dir, server_command
 from redline.deploy.container_command import (
     NAME_LABEL,
@@ -46,6 +45,7 @@ from redline.deploy.container_start import ContainerStart
 from redline.deploy.deployer import Order
 from redline.deploy.diagnosis import oom_kill_count
 from redline.deploy.host import PORT_SHOWN, log_path
+from redline.deploy.owner import fate_of, owner_of, this_process
 from redline.deploy.placing import assign
 from redline.deploy.process import LocalServer
 from redline.deploy.replicas import HostDeployment, Started

@@ -1,4 +1,4 @@
-"""The DuckDB file: made from trial directories by `ingest`, read by `query`.
+"""The DuckDB file: made from trial directories and justifications by `ingest`, read by `query`.
 
 Nothing in the file is original. `ingest` is its only writer, so the file can be deleted and rebuilt with
 the same content. One process at a time may write, and nobody may read meanwhile (DuckDB locks the file);
@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,18 @@ import pyarrow as pa
 from redline.errors import StoreBusyError, StoreError, UsageError
 from redline.metrics import CATALOGUE
 from redline.model import digest
+from redline.store.justifications import COLUMNS as JUSTIFICATION_COLUMNS
+from redline.store.justifications import justification_row, list_justifications, read_justification
 from redline.store.rows import COLUMNS, pin_row, system_row, table_of, trial_rows
 from redline.store.table_schemas import SCHEMAS
 from redline.store.trials import LoadedTrial, list_trials, load_trial, read_digest
 
-DATABASE_SCHEMA_VERSION = 4
+DATABASE_SCHEMA_VERSION = 5
 STORAGE_VERSION = "v1.0.0"
 WAIT_S = 30.0
 _POLL_S = 0.1
 _BATCH_TRIAL_COUNT = 100
+_REHEARSED = ("request_latency", "repeat_readings", "trial_readings")
 _REBUILD = "make it again from the trials, which hold everything: redline db rebuild"
 
 # A process's own connections share one DuckDB instance and its lock does not part them: this one does.
@@ -43,7 +46,7 @@ _WRITER = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class DamagedTrial:
-    """A trial directory that ingest could not take, and why in one line."""
+    """A trial directory, or a justification's file, that ingest could not take, and why in one line."""
 
     path: Path
     problem: str
@@ -51,11 +54,12 @@ class DamagedTrial:
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """What one ingest did: trials added, trials that were there already, and those it could not read."""
+    """What one ingest did: trials added, trials there already, what it could not read, justifications added."""
 
     added: int
     skipped: int
     damaged: tuple[DamagedTrial, ...]
+    justified: int = 0
 
 
 # --- connections --------------------------------------------------------------------------------------------
@@ -115,11 +119,14 @@ def _unreadable(path: Path, error: duckdb.Error) -> StoreError:
 # --- ingest -------------------------------------------------------------------------------------------------
 
 
-def ingest(trials_dir: Path, database_path: Path, *, wait_s: float = WAIT_S) -> IngestReport:
+def ingest(
+    trials_dir: Path, database_path: Path, *, justifications_dir: Path | None = None, wait_s: float = WAIT_S
+) -> IngestReport:
     """What was added to the database from a directory of trials; all of it in one transaction, or none.
 
     Trials already in are skipped, so ingest can be run any number of times, by several processes. Partial
     and invalid trials go in, marked by their status. A damaged trial is reported and leaves no trace.
+    Justifications go in from `justifications_dir`, if one is given; it need not exist.
 
     Raises UsageError if `trials_dir` does not exist, StoreBusyError if another process holds the file longer
     than `wait_s`, StoreError if the file is damaged or was made by another version of Redline.
@@ -143,6 +150,8 @@ def ingest(trials_dir: Path, database_path: Path, *, wait_s: float = WAIT_S) -> 
             try:
                 _prepare(connection, database_path)
                 report = _ingest(connection, trials_dir)
+                if justifications_dir is not None:
+                    report = _ingest_justifications(connection, justifications_dir, report)
                 connection.commit()
             except BaseException:
                 connection.rollback()
@@ -165,12 +174,16 @@ def _catalogue_rows() -> list[dict[str, Any]]:
     ]
 
 
+def _schema() -> str:
+    return resources.files("redline.store").joinpath("schema.sql").read_text(encoding="utf-8")
+
+
 def _prepare(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Lay the schema in a new file; refuse one that was made by another version of schema or catalogue."""
     about = {"schema_version": str(DATABASE_SCHEMA_VERSION), "catalogue": digest(_catalogue_rows())}
     tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
     if not tables:
-        connection.execute(resources.files("redline.store").joinpath("schema.sql").read_text(encoding="utf-8"))
+        connection.execute(_schema())
         _insert(connection, "about", pa.Table.from_pylist([{"key": key, "value": about[key]} for key in about]))
         _insert(connection, "metrics", pa.Table.from_pylist(_catalogue_rows()))
         return
@@ -214,6 +227,23 @@ def _ingest(connection: duckdb.DuckDBPyConnection, trials_dir: Path) -> IngestRe
     return IngestReport(added, skipped, tuple(damaged))
 
 
+def _ingest_justifications(
+    connection: duckdb.DuckDBPyConnection, directory: Path, report: IngestReport
+) -> IngestReport:
+    known = {name for (name,) in connection.execute("SELECT justification_id FROM justifications").fetchall()}
+    rows, damaged = [], list(report.damaged)
+    for path in list_justifications(directory):
+        if path.stem in known:
+            continue
+        try:
+            rows.append(justification_row(read_justification(path)))
+        except StoreError as error:
+            damaged.append(DamagedTrial(path, f"{error.problem}: {error.found}"))
+    if rows:
+        _insert(connection, "justifications", pa.Table.from_pylist(rows, JUSTIFICATION_COLUMNS))
+    return replace(report, damaged=tuple(damaged), justified=len(rows))
+
+
 def _insert_batch(
     connection: duckdb.DuckDBPyConnection, batch: Sequence[LoadedTrial], seen: Mapping[str, set[str]]
 ) -> None:
@@ -242,6 +272,37 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -
     connection.register("incoming", rows)
     connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")  # noqa: S608  # names of schema.sql
     connection.unregister("incoming")
+
+
+@contextmanager
+def rehearsal() -> Iterator[Callable[[Sequence[LoadedTrial]], None]]:
+    """A check of trials that came from elsewhere: they go into an empty database in memory, and out again.
+
+    The check raises StoreError. One trial that DuckDB refuses, or whose numbers overflow in a view, would otherwise
+    keep every other one out of the database, or out of the answers.
+    """
+    with duckdb.connect(":memory:", config={"enable_external_access": False}) as connection:
+        connection.execute(_schema())
+
+        def check(batch: Sequence[LoadedTrial]) -> None:
+            if not batch:
+                return
+            connection.begin()
+            try:
+                _insert_batch(connection, batch, {"systems": set(), "pins": set()})
+                for view in _REHEARSED:
+                    connection.execute(f"CREATE TEMP TABLE seen_{view} AS FROM {view}")
+            except Exception as error:  # the values are a stranger's: anything can go wrong with them
+                raise StoreError(
+                    "it cannot go into the database",
+                    expected="values that Redline writes",
+                    found=str(error).strip().partition("\n")[0],
+                    next_step="look at it where it lies",
+                ) from error
+            finally:
+                connection.rollback()
+
+        yield check
 
 
 # --- query --------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from redline.errors import StoreError
-from redline.model import Night
+from redline.model import Night, require
 from redline.store.json_file import write_json
 
 _NIGHT = TypeAdapter(Night)
@@ -32,6 +32,13 @@ def write_night(directory: Path, night: Night) -> Path:
 def read_nights(directory: Path, runner_class: str) -> tuple[Night, ...]:
     """Every night of a runner class, oldest first; none if there is no such directory. Raises StoreError."""
     return tuple(sorted(map(_read, (directory / runner_class).glob("*.json")), key=lambda night: night.run_id))
+
+
+def decode_night(content: bytes, run_id: str) -> Night:
+    """The night of a file called `<run_id>.json`. Raises ValueError if it says something else."""
+    night = _NIGHT.validate_json(content)
+    require(night.run_id == run_id, f"run_id must be {run_id}, found {night.run_id}")
+    return night
 
 
 def _read(path: Path) -> Night:

@@ -158,6 +158,20 @@ CREATE TABLE figures (
     value DOUBLE NOT NULL
 );
 
+-- Why regressions that were proven were taken all the same; `number` is the pull request's, head_sha the commit that was
+-- judged, run_ids the runs that judged it. From files of their own, not from trials.
+CREATE TABLE justifications (
+    justification_id VARCHAR PRIMARY KEY,
+    repository VARCHAR NOT NULL,
+    number BIGINT NOT NULL,
+    head_sha VARCHAR NOT NULL,
+    run_ids VARCHAR[] NOT NULL,
+    reason VARCHAR NOT NULL,
+    justified_by VARCHAR NOT NULL,
+    justified_at VARCHAR NOT NULL,
+    url VARCHAR NOT NULL
+);
+
 -- Latencies of every request in seconds, undefined is NULL. `counted`: its repeat was not dropped.
 CREATE VIEW request_latency AS
 SELECT

@@ -25,7 +25,8 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def write_trial(directory: Path, trial: Trial) -> Path:
     target = directory / trial.trial_id
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _sweep(directory)
+        sweep(directory)
         if not target.exists():
             _publish(directory, target, encoded, trial.sut.pin)
             return target
@@ -105,19 +106,17 @@ def write_trial(directory: Path, trial: Trial) -> Path:
 
 def _publish(directory: Path, target: Path, encoded: EncodedTrial, pin: BuildPin) -> None:
     """Write beside the target and rename. A target that appeared meanwhile is left for the caller to compare."""
-    temporary = directory / f"{_owner_prefix()}{os.getpid()}-{_process_start(os.getpid())}-{secrets.token_hex(4)}"
-    temporary.mkdir()
-    try:
+    with staging(directory) as temporary:
         files = {}
         for name, table in encoded.tables.items():
             content = _parquet(table)
-            _write_synced(temporary / f"{name}.parquet", content)
+            write_synced(temporary / f"{name}.parquet", content)
             files[f"{name}.parquet"] = hashlib.sha256(content).hexdigest()
         manifest = dict(encoded.manifest) | {"files": files}
         manifest["digest"] = digest_of(manifest)
-        _write_synced(temporary / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
-        _keep_pin(directory / PINS, pin, temporary)
-        _sync_directory(temporary)
+        write_synced(temporary / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+        keep_pin(directory / PINS, pin, temporary)
+        sync_directory(temporary)
         try:
             temporary.rename(target)
         except OSError:
@@ -128,7 +127,19 @@ def _publish(directory: Path, target: Path, encoded: EncodedTrial, pin: BuildPin
                     f"{target} was written by another process meanwhile, with different content",
                     next_step="give every trial an id of its own",
                 ) from None
-        _sync_directory(directory)
+        sync_directory(directory)
+
+
+@contextmanager
+def staging(directory: Path) -> Iterator[Path]:
+    """A folder in `directory` that no reader looks into, gone at the end unless it was renamed.
+
+    One that a killed process leaves behind is removed by the next writer on this host. Raises OSError.
+    """
+    temporary = directory / f"{_owner_prefix()}{os.getpid()}-{_process_start(os.getpid())}-{secrets.token_hex(4)}"
+    temporary.mkdir()
+    try:
+        yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -139,27 +150,29 @@ def _parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def _keep_pin(pins: Path, pin: BuildPin, temporary: Path) -> None:
-    """Store the pin unless it is there and right; a damaged one is replaced, since its name says its content."""
+def keep_pin(pins: Path, pin: BuildPin, temporary: Path) -> bool:
+    """True if the pin was stored, False if it was there. A damaged one is replaced: its name says its content."""
     path = pins / f"{pin.pin_id}.json"
     content = encode_pin(pin).encode()
     if path.exists() and path.read_bytes() == content:
-        return
+        return False
     pins.mkdir(exist_ok=True)
     draft = temporary / "pin"
-    _write_synced(draft, content)
+    write_synced(draft, content)
     draft.replace(path)
-    _sync_directory(pins)
+    sync_directory(pins)
+    return True
 
 
-def _write_synced(path: Path, content: bytes) -> None:
+def write_synced(path: Path, content: bytes) -> None:
+    """A new file with this content, on the disk for good. Raises OSError."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
     """Make the names in a directory durable; without it a rename may be lost with the power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -171,7 +184,7 @@ def _sync_directory(path: Path) -> None:
 # --- what a crash left --------------------------------------------------------------------------------------
 
 
-def _sweep(directory: Path) -> None:
+def sweep(directory: Path) -> None:
     """Remove temporary directories whose owner, a process of this host, is gone."""
     prefix = _owner_prefix()
     for path in directory.glob(f"{_TEMPORARY}*"):

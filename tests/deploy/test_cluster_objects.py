@@ -21,7 +21,7 @@ from redline.deploy.cluster_objects import (
     note_place,
     noted_places,
 )
-from redline.deploy.cluster_owner import Owner, fate_of, owner_of, this_process
+from redline.deploy.owner import Owner, fate_of, owner_of, this_process
 from redline.errors import ClusterError
 from redline.model import ClusterSettings
 from tests.fakes.kubernetes_api import Fault, KubernetesApi
@@ -62,7 +62,7 @@ def cluster(api):
 @pytest.fixture(scope="session")
 def ended_owner() -> Owner:
     """A process of this host and boot that has ended: its start is that of nobody now."""
-    script = "from redline.deploy.cluster_owner import this_process; print(this_process().text)"
+    script = "from redline.deploy.owner import this_process; print(this_process().text)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60, cwd=CHECKOUT
     )
