@@ -15,12 +15,12 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint lock clean
+.PHONY: help run test test-long check lint lock clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
 	@echo "Redline: make TARGET [PYTHON=python3.12] [ARGS=\"...\"]"
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-6s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 run: $(STAMP_RUN) ## set up, then measure the pinned vLLM on this machine (ARGS goes to `redline run`)
 	@status=0; $(VENV)/bin/redline run $(ARGS) || status=$$?; \
@@ -28,11 +28,18 @@ run: $(STAMP_RUN) ## set up, then measure the pinned vLLM on this machine (ARGS 
 		echo "make run: measured; there is no accepted baseline to compare with yet (exit code 6 of redline), which is not a pass."; \
 	else exit $$status; fi
 
-test: lint ## set up, lint, every test, two at a time: those that need no vLLM, then those with a real one
+# Where tests with a real vLLM are: those of single servers, and those that measure, which hold the machine's lock.
+SERVERS := tests/builds tests/deploy tests/load tests/models
+MEASURING := tests/flows
+
+test: lint ## set up, lint, the tests, two at a time: those that need no vLLM, then those with a real one
 	$(VENV)/bin/python -m pytest --no-vllm --numprocesses 2 $(ARGS)
 	@echo "with a real vLLM: those of single servers beside those that measure, which hold the machine's lock in turn"
-	@$(VENV)/bin/python -m pytest -m vllm $(ARGS) tests/builds tests/deploy tests/load tests/models & beside=$$!; \
-	$(VENV)/bin/python -m pytest -m vllm $(ARGS) tests/flows; measured=$$?; wait $$beside && exit $$measured
+	@$(VENV)/bin/python -m pytest -m vllm $(ARGS) $(SERVERS) & beside=$$!; \
+	$(VENV)/bin/python -m pytest -m vllm $(ARGS) $(MEASURING); measured=$$?; wait $$beside && exit $$measured
+
+test-long: lint ## set up, lint, the tests of minutes that `make test` leaves out: every architecture, MLPerf's own driver
+	$(VENV)/bin/python -m pytest --long -m long $(ARGS) $(MEASURING)
 
 check: lint ## set up, lint, then the fast tests, two at a time: under two minutes
 	$(VENV)/bin/python -m pytest --no-vllm -m "not slow" --numprocesses 2 $(ARGS)

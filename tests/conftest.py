@@ -27,13 +27,14 @@ class VllmBuild:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the flags that choose tests; nothing is ever left out because something is missing."""
     parser.addoption("--no-vllm", action="store_true", help="leave out the tests that need a real vLLM build")
+    parser.addoption("--long", action="store_true", help="run the tests of minutes as well, as CI does every week")
     parser.addoption("--gpu", action="store_true", help="run the tests of real accelerators, which fail without one")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the vllm-marked tests if, and only if, `--no-vllm` was given, the gpu-marked unless `--gpu` was."""
+    """Deselect the vllm-marked tests if `--no-vllm` was given; the gpu- and long-marked unless their flags were."""
     unwanted = {"vllm"} if config.getoption("--no-vllm") else set()
-    unwanted |= set() if config.getoption("--gpu") else {"gpu"}
+    unwanted |= {mark for mark in ("gpu", "long") if not config.getoption(f"--{mark}")}
     left_out = [item for item in items if any(map(item.get_closest_marker, unwanted))]
     if left_out:
         items[:] = [item for item in items if not any(map(item.get_closest_marker, unwanted))]

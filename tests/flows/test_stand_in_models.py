@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,27 +45,33 @@ def damaged_copy(environment: dict[str, str], name: str, target: Path) -> Path:
     return target
 
 
-def make_stand_ins(environment: dict[str, str], vllm_build: Any) -> None:
-    """Make every stand-in, two at a time, before a test needs a damaged copy; whoever comes later finds them made."""
+def make_stand_ins(environment: dict[str, str], vllm_build: Any, names: Sequence[str]) -> None:
+    """Make stand-ins, two at a time, before a test needs a damaged copy; whoever comes later finds them made."""
     code = f"""
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from flows import stand_ins
 from flows.workspace import CHECKOUT, Workspace
 workspace = Workspace(CHECKOUT, Path({environment["REDLINE_STATE"]!r}))
-recipes = [workspace.recipe(name + "-stand-in") for name in {list(FIGURES)!r}]
+recipes = [workspace.recipe(name + "-stand-in") for name in {list(names)!r}]
 with ThreadPoolExecutor(2) as both:
     list(both.map(lambda recipe: stand_ins.make(workspace, recipe, Path({str(vllm_build.python)!r})), recipes))
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, timeout=600)
 
 
-@pytest.mark.parametrize("name", list(FIGURES))
+EVERY_TIME = ("gptj", "whisper")
+"""Text and audio. The other architectures go the same way through Redline: `make test-long`, every week in CI."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in EVERY_TIME else pytest.param(name, marks=pytest.mark.long) for name in FIGURES]
+)
 def test_an_architecture_answers_is_scored_and_judged(
     name: str, environment: dict[str, str], vllm_build: Any, tmp_path: Path
 ) -> None:
     """The whole build reaches every target; one with damaged weights is regressed, by its answers and its targets."""
-    make_stand_ins(environment, vllm_build)
+    make_stand_ins(environment, vllm_build, EVERY_TIME if name in EVERY_TIME else tuple(FIGURES))
     damaged = damaged_copy(environment, name, tmp_path / "damaged")
     code, printed = redline(
         environment,
@@ -87,6 +94,7 @@ def test_an_architecture_answers_is_scored_and_judged(
     assert answer["accuracy"][0]["lost_count"] > 0
 
 
+@pytest.mark.long
 def test_the_official_loadgen_drives_the_same_run(environment: dict[str, str], content: Path) -> None:
     """`--driver loadgen`: the samples of the scenario at its instants, every answer exact, LoadGen's logs kept."""
     names = ("gptj-stand-in-offline", "gptj-stand-in-server")
@@ -113,6 +121,7 @@ def test_the_official_loadgen_drives_the_same_run(environment: dict[str, str], c
     assert all(read_logs(folder).errors == () for folder in logs)
 
 
+@pytest.mark.long
 def test_a_model_that_refuses_pictures_is_invalid_and_says_why(environment: dict[str, str], content: Path) -> None:
     """Pictures sent to a text model: every request failed, nothing is scored as if it had been answered, exit 4."""
     text = (content / "scenarios" / "qwen3-vl-stand-in-accuracy.toml").read_text()

@@ -90,7 +90,7 @@ def test_a_command_is_one_that_redline_has(name: str, step: Step):
     if words[0].endswith("redline"):
         assert parser().parse_args(words[1:]).action is not None
     elif words[0] == "make":
-        targets = {".venv/.set-up-run-3.11", ".venv/.set-up-run-0.33.0", "check", "test", "run"}
+        targets = {".venv/.set-up-run-3.11", ".venv/.set-up-run-0.33.0", "check", "test", "test-long", "run"}
         assert targets & set(words)
 
 
