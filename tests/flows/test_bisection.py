@@ -330,7 +330,7 @@ limits = { schedule_lag_s_p99_max = 60.0, prefix_cache_hit_share_max = 0.01, win
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_slow_argument_is_found_among_real_deployments(content, tmp_path):
     """A stand-in build, installed and deployed for every pair: stopped early, continued, one build broken, named."""
     (content / "scenarios" / "brief.toml").write_text(SCENARIO)
