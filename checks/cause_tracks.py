@@ -12,6 +12,12 @@ from redline.model import COMMIT_IN_VERSION, CauseKind, LevelKind, Night, NightC
 BUILD = "build"
 """Begins what identifies a cause that is one build, in every runner class."""
 
+UNEXPLAINED = "unexplained"
+"""Begins what identifies a step that is too small to say whose it is."""
+
+TAKEN = "taken into the level, unexplained"
+"""How a step ends that was too small to say whose it is, when the next night does not suspect it any more."""
+
 _SETTLED = {each.value for each in Outcome} - {Outcome.OPEN.value}
 _OF_LEVELS = (CauseKind.BUILD, CauseKind.ENVIRONMENT, CauseKind.UNSETTLED)
 
@@ -22,7 +28,8 @@ class Track:
 
     `cause`: what identifies the cause behind it; `series`: (series id, scenario hash), the hash empty for answers,
     which no reading is kept of; `size`: how much worse (oriented log), 0 where nobody measured it; `left`: what of an
-    environment step has not been given back; `ended`: how it ended, empty while it stands.
+    environment step has not been given back; `ended`: how it ended, empty while it stands; `began`: the first night of
+    all, where `since` is that of its last return.
     """
 
     cause: tuple[str, ...]
@@ -37,6 +44,10 @@ class Track:
     size: float = 0.0
     left: float = 0.0
     ended: str = ""
+    began: str = ""
+
+    def __post_init__(self) -> None:
+        self.began = self.began or self.since
 
     @property
     def key(self) -> Key:
@@ -103,7 +114,7 @@ class _History:
                 of_scenario = ("unsettled", self.runner_class, finding.scenario)
                 return (self._begin(of_scenario, CauseKind.UNSETTLED, night, finding),)
             case Outcome.UNEXPLAINED.value:
-                of_step = ("unexplained", self.runner_class, finding.scenario, finding.first_run_id or night.run_id)
+                of_step = (UNEXPLAINED, self.runner_class, finding.scenario, finding.first_run_id or night.run_id)
                 return (self._begin(of_step, CauseKind.UNSETTLED, night, finding),)
             case "accuracy" | "target":
                 return (self._answers(night, finding),)
@@ -234,6 +245,8 @@ class _History:
                 track.ended = self._how(track, night)
 
     def _how(self, track: Track, night: Night) -> str:
+        if track.cause[0] == UNEXPLAINED:
+            return TAKEN
         settled = [
             each.kind
             for each in night.findings

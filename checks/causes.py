@@ -1,6 +1,7 @@
 """Why the nights say what they say: findings of every runner class, gathered by what lies behind them. Pure.
 
     build          a confirmed regression, by its first bad build, whatever metric, scenario or runner class shows it;
+                   one whose builds lie around those of a single other one is of that one (`checks.culprits`);
                    a slow drift names no build: by runner class and scenario
     environment    a step that no build explains, by runner class and first night; a drift by class and scenario
     answers        answers or targets lost, by the first bad build if the night before tells it, else by class and
@@ -17,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from checks.cause_tracks import BUILD, Track, followed, only_accepts
+from checks.culprits import narrowed, width_of
 from checks.effects import share_from_log
 from checks.missing_nights import NEVER, missing_tracks
 from checks.night_series import SETTLED_SUFFIX, whole
@@ -47,26 +49,27 @@ def causes_of(nights: Mapping[str, Sequence[Night]], expected: Sequence[str], da
         tracks += followed(runner_class, until)
         tracks += missing_tracks(runner_class, until, due=runner_class in expected, day=date)
     groups: dict[tuple[str, ...], list[Track]] = {}
-    for track in tracks:
-        groups.setdefault(track.cause, []).append(track)
+    for cause, track in zip(narrowed(tracks), tracks, strict=True):
+        groups.setdefault(cause, []).append(track)
     found = sorted(
-        (_cause(group) for group in groups.values()), key=lambda cause: (_ORDER.index(cause.kind), cause.title)
+        (_cause(cause, group) for cause, group in groups.items()),
+        key=lambda cause: (_ORDER.index(cause.kind), cause.title),
     )
     found.sort(key=lambda cause: cause.since, reverse=True)
     return tuple(sorted(found, key=lambda cause: not cause.standing))
 
 
-def _cause(tracks: Sequence[Track]) -> Cause:
-    """The cause behind tracks that share one: symptoms newest first."""
+def _cause(cause: tuple[str, ...], tracks: Sequence[Track]) -> Cause:
+    """The cause behind tracks that share one: symptoms newest first, builds of the narrowest range among them."""
     first = tracks[0]
     ranked = sorted(tracks, key=lambda track: (track.runner_class, track.key))
     ranked.sort(key=lambda track: track.since, reverse=True)
-    known = next((track for track in tracks if track.build_bad), first)
+    known = min((track for track in tracks if track.build_bad), key=width_of, default=first)
     named = first.kind in (CauseKind.BUILD, CauseKind.ANSWERS)
     return Cause(
-        cause_id=digest(list(first.cause)),
+        cause_id=digest(list(cause)),
         kind=first.kind,
-        title=_title(first.kind, tracks),
+        title=_title(first.kind, tracks, known.build_bad),
         build_good=known.build_good if named else "",
         build_bad=known.build_bad if named else "",
         symptoms=tuple(
@@ -76,18 +79,18 @@ def _cause(tracks: Sequence[Track]) -> Cause:
     )
 
 
-def _title(kind: CauseKind, tracks: Sequence[Track]) -> str:
+def _title(kind: CauseKind, tracks: Sequence[Track], build_bad: str) -> str:
     """One line for people: who, then the worst of what is wrong, then how much more there is."""
     standing = [track for track in tracks if not track.ended] or list(tracks)
     worst = max(standing, key=lambda track: (track.size, not track.finding.scenario))
-    return _about(kind, worst) + (f", and {len(standing) - 1} more" if len(standing) > 1 else "")
+    return _about(kind, worst, build_bad) + (f", and {len(standing) - 1} more" if len(standing) > 1 else "")
 
 
-def _about(kind: CauseKind, worst: Track) -> str:
+def _about(kind: CauseKind, worst: Track, build_bad: str) -> str:
     who, where = worst.runner_class, worst.finding.scenario
     match kind:
         case CauseKind.BUILD:
-            return f"{worst.build_bad if worst.cause[0] == BUILD else who}: {_worse(worst)}"
+            return f"{build_bad if worst.cause[0] == BUILD else who}: {_worse(worst)}"
         case CauseKind.ENVIRONMENT:
             return f"{who}, not the build: {_worse(worst)}"
         case CauseKind.ANSWERS:

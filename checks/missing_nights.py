@@ -14,6 +14,11 @@ NEVER = "never"
 """Stands for the first missing date of a runner class that has no night at all: its cause stays one."""
 
 
+def missing_cause(runner_class: str, since: str) -> tuple[str, ...]:
+    """What identifies the cause of what a runner class misses without a break from a date on, or NEVER had."""
+    return ("missing", runner_class, since)
+
+
 @dataclass(slots=True)
 class _Episode:
     """Dates without a whole night, one after the other: since when, and what was missing."""
@@ -27,7 +32,7 @@ class _Episode:
         key = (finding.scenario, finding.metric)
         track = self.tracks.get(key)
         if track is None:
-            cause = ("missing", self.runner_class, self.since)
+            cause = missing_cause(self.runner_class, self.since)
             track = Track(cause, CauseKind.MISSING, self.runner_class, ("", ""), finding, first, last)
             self.tracks[key] = track
         track.last, track.ended = last, ""

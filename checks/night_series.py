@@ -43,7 +43,31 @@ def series_id_of(extra_args: Sequence[str], models: Sequence[tuple[str, str]], f
 
 
 def whole(recorded: Sequence[Night]) -> tuple[Night, ...]:
-    """The nights with both halves of their records joined, oldest first; acceptances stay as they are."""
+    """The nights with both halves of their records joined, oldest first; acceptances stay as they are.
+
+    Of a date that a series has measured more than once only the first finished night counts, and one that was cut
+    short only if none is finished: measuring again until it fits gains nothing, and no step is on record twice.
+    """
+    left_out = {each.run_id for each in measured_again(recorded)}
+    return tuple(each for each in _joined(recorded) if each.run_id not in left_out)
+
+
+def measured_again(recorded: Sequence[Night]) -> tuple[Night, ...]:
+    """The nights that `whole` leaves out, oldest first: their series has a finished night of the same date."""
+    finished = {each.run_id.removesuffix(SETTLED_SUFFIX) for each in recorded if each.run_id.endswith(SETTLED_SUFFIX)}
+    measured = [each for each in _joined(recorded) if each.readings or each.trial_ids]
+    first: dict[tuple[str, str, str], str] = {}
+    for each in measured:
+        if each.run_id in finished:
+            first.setdefault((each.runner_class, each.series_id, each.date), each.run_id)
+    return tuple(
+        each
+        for each in measured
+        if first.get((each.runner_class, each.series_id, each.date), each.run_id) != each.run_id
+    )
+
+
+def _joined(recorded: Sequence[Night]) -> tuple[Night, ...]:
     halves = {each.run_id: each for each in recorded if each.run_id.endswith(SETTLED_SUFFIX)}
     return tuple(
         replace(each, findings=half.findings, changes=half.changes)

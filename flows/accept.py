@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from flows.acceptable import acceptable_trials
 from flows.workspace import Workspace, content_root
 from redline import content
 from redline.builds.resolve import write_pin
-from redline.errors import InvalidMeasurementError, StoreError, UsageError
+from redline.errors import InvalidMeasurementError, UsageError
 from redline.metrics import CATALOGUE, reading_of
-from redline.model import Arm, Baseline, BuildPin, Trial, TrialStatus
-from redline.store.trials import list_trials, read_trial
+from redline.model import Baseline, BuildPin, Trial
 from redline.units import format_value
 
 
@@ -41,7 +41,8 @@ def accepted_of(workspace: Workspace, run_ids: Sequence[str], who: str, reason: 
 
     Raises:
         UsageError: no such run, the runs do not belong together, or nobody says why.
-        InvalidMeasurementError: a trial of a run is not valid: it is evidence of nothing.
+        InvalidMeasurementError: a trial of a run is not valid, or a sign-off did not say yes: no evidence that it may
+            be released.
     """
     if not who.strip() or not reason.strip():
         raise UsageError(
@@ -50,7 +51,7 @@ def accepted_of(workspace: Workspace, run_ids: Sequence[str], who: str, reason: 
             found=f"by {who!r}, because {reason!r}",
             next_step="say both: --by NAME --reason TEXT",
         )
-    found = [trial for run_id in run_ids for trial in _trials_of(workspace, run_id)]
+    found = [trial for run_id in run_ids for trial in acceptable_trials(workspace, run_id)]
     trials = list({trial.trial_id: trial for trial in found}.values())
     accepted = []
     for runner_class, scenario in dict.fromkeys((trial.runner_class, trial.scenario) for trial in trials):
@@ -73,49 +74,6 @@ def write_accepted(root: Path, accepted: Accepted) -> Path:
 def pin_path(root: Path, baseline: Baseline) -> Path:
     """Where the whole pin of a baseline lies, whether it does or not."""
     return Workspace(root, root).baseline_path(baseline.runner_class, "x").parent / "pins" / f"{baseline.pin_id}.json"
-
-
-def _trials_of(workspace: Workspace, run_id: str) -> tuple[Trial, ...]:
-    singles = [trial for trial in readable_trials(workspace.trials_dir) if trial.arm is Arm.SINGLE]
-    known = sorted({trial.run_id for trial in singles})
-    if not known:
-        raise UsageError(
-            "there is no run to accept",
-            expected=f"trials of a `redline run` in {workspace.trials_dir}",
-            found="none",
-            next_step="measure first: redline run",
-        )
-    wanted = known[-1] if run_id == "latest" else run_id
-    chosen = tuple(trial for trial in singles if trial.run_id == wanted)
-    if not chosen:
-        raise UsageError(
-            f"no run '{run_id}'",
-            expected=f"'latest' or one of: {', '.join(known[-5:])}",
-            found=f"'{run_id}'",
-            next_step="take the run id from the report's first lines",
-        )
-    broken = [trial for trial in chosen if trial.status is not TrialStatus.VALID]
-    if broken:
-        raise InvalidMeasurementError(
-            f"run {wanted} cannot be a baseline",
-            expected="valid trials only",
-            found="; ".join(f"{trial.scenario}: {trial.status.value}, {trial.detail}" for trial in broken),
-            next_step="mend what the report's validity table names and run again",
-        )
-    return chosen
-
-
-def readable_trials(trials_dir: Path) -> tuple[Trial, ...]:
-    """Every trial in a directory that can be read, in order of name; none if there is no such directory."""
-    return tuple(trial for path in list_trials(trials_dir) if (trial := _readable(path)) is not None)
-
-
-def _readable(path: Path) -> Trial | None:
-    """A trial, or None for a damaged one: it is nobody's baseline, and `redline db` names it."""
-    try:
-        return read_trial(path)
-    except StoreError:
-        return None
 
 
 def _baseline_of(trials: Sequence[Trial], metrics: Sequence[str], who: str, reason: str) -> Baseline:

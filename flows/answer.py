@@ -18,8 +18,9 @@ from flows import code_judge, judge
 from flows.accept import item_scores
 from flows.judge import SpeedState
 from flows.mlperf_page import sections_of
-from flows.plan import Plan, Use
+from flows.plan import Options, Plan, Use
 from flows.request import Judged, Session
+from flows.workspace import Workspace
 from redline.datasets import materialise
 from redline.metrics import reading_of
 from redline.model import (
@@ -121,7 +122,11 @@ def against_baselines(session: Session) -> Judged:
     needs = required(plan.scenarios, seen.trials, release=session.options.use is Use.SIGNOFF)
     warnings = (*problems, *_machine_warnings(plan, seen.trials), *needs.told)
     joined = _joined(comparisons, answers, missing, seen.trials, problems, warnings, needs.unmet)
-    steps = [_accept_step(session)] if joined.finding is Finding.NO_BASELINE else []
+    steps = (
+        [accept_step(session.options, session.plan.workspace, session.plan.run_id)]
+        if joined.finding is Finding.NO_BASELINE
+        else []
+    )
     return Judged(
         joined,
         trials=seen.trials,
@@ -369,11 +374,14 @@ def _other_machines(trials: Sequence[Trial]) -> tuple[str, ...]:
     return (f"pairs whose arms were served by different machines do not count: {'; '.join(facts)}",) if facts else ()
 
 
-def _accept_step(session: Session) -> NextStep:
-    words = [session.options.program, "baseline", "accept", session.plan.run_id, "--reason", "first baseline"]
-    state_dir = session.plan.workspace.state_dir
-    if state_dir != session.plan.workspace.root / ".redline":
-        words += ["--state-dir", str(state_dir)]
+def accept_step(options: Options, workspace: Workspace, run_id: str) -> NextStep:
+    """How to make a run the baseline: by hand, or from a job of GitHub Actions by the workflow that proposes it."""
+    if options.in_job:
+        how = f"start the workflow promote.yml with the run {run_id} and a reason"
+        return NextStep(f"To accept this run as the baseline, {how}: it opens a pull request")
+    words = [options.program, "baseline", "accept", run_id, "--reason", "first baseline"]
+    if workspace.state_dir != workspace.root / ".redline":
+        words += ["--state-dir", str(workspace.state_dir)]
     return NextStep("Accept this run as the baseline, and commit the file it writes", shlex.join(words))
 
 

@@ -36,7 +36,7 @@ def prepared_of(workspace: Workspace, name: str) -> PreparedSet:
     if definition.bundled:
         prepared, _ = _prepare(workspace, definition, _of_checkout(workspace, definition.bundled), None)
         return prepared
-    prepared = read_prepared(workspace.datasets_dir, name, definition)
+    prepared = read_prepared(workspace.datasets_dir_of(definition), name, definition)
     wording = template_source(_templates(workspace, definition))
     if {key: value for key, value in prepared.source_files.items() if key.startswith(TEMPLATE_SOURCE)} != wording:
         raise ContentError(
@@ -57,14 +57,14 @@ def prepare(state_dir: Path, name: str, source: str, tokenizer: Path | None) -> 
     workspace = Workspace(content_root(), state_dir)
     definition = _definition(workspace, name)
     if source == FROM_HUB:
-        place = fetch(definition, workspace.datasets_dir / DOWNLOADS / name)
+        place = fetch(definition, workspace.datasets_dir_of(definition) / DOWNLOADS / name)
     else:
         place = Path(source)
         if not place.exists() and definition.bundled == source:
             place = _of_checkout(workspace, source)
     prepared, became = _prepare(workspace, definition, place, tokenizer)
     yield f"{name}: {len(prepared.items)} items, digest {prepared.digest}: {became}"
-    yield f"  in {workspace.datasets_dir / name}"
+    yield f"  in {workspace.datasets_dir_of(definition) / name}"
     yield f"  licence: {definition.licence}"
 
 
@@ -99,7 +99,7 @@ def show(state_dir: Path, name: str) -> Iterator[str]:
     if state != "yes":
         yield f"  next step: {_how(definition)}"
         return
-    prepared = read_prepared(workspace.datasets_dir, name, definition)
+    prepared = read_prepared(workspace.datasets_dir_of(definition), name, definition)
     yield f"  digest:    {prepared.digest}"
     for made_of, sha256 in _few(sorted(prepared.source_files.items())):
         yield f"  made of:   {made_of}, {sha256}"
@@ -139,16 +139,16 @@ def _prepare(
     prepared = prepared_from(
         definition, source, _templates(workspace, definition), _tokenizer(workspace, definition, tokenizer)
     )
-    before = _digest_before(workspace, definition.name)
-    write_prepared(workspace.datasets_dir, prepared)
+    before = _digest_before(workspace, definition)
+    write_prepared(workspace.datasets_dir_of(definition), prepared)
     if before is None:
         return prepared, "prepared"
     return prepared, "as before" if before == prepared.digest else f"replaced, digest before {before}"
 
 
-def _digest_before(workspace: Workspace, name: str) -> str | None:
+def _digest_before(workspace: Workspace, definition: Dataset) -> str | None:
     try:
-        manifest = read_manifest(workspace.datasets_dir, name)
+        manifest = read_manifest(workspace.datasets_dir_of(definition), definition.name)
     except ContentError:  # damaged: it is about to be replaced
         return "unknown (it was damaged)"
     return manifest.digest if manifest else None
@@ -156,7 +156,7 @@ def _digest_before(workspace: Workspace, name: str) -> str | None:
 
 def _state(workspace: Workspace, definition: Dataset) -> str:
     try:
-        manifest = read_manifest(workspace.datasets_dir, definition.name)
+        manifest = read_manifest(workspace.datasets_dir_of(definition), definition.name)
     except ContentError:
         return "damaged"
     if manifest is None:

@@ -15,7 +15,8 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,9 +73,9 @@ def nightly(
     """
 
     def ask() -> Answer:
-        options = _options("nightly", runner, _scenarios(suite, scenarios), state_dir, wait_s, build=build)
-        wanted = Wanted(Arm.SINGLE, _spec(build), tuple(server_args))
-        return session.nightly(NightlyRequest(wanted, (night or _scheduled_for()).isoformat(), options))
+        names = _scenarios(suite, scenarios)
+        name = (night or _scheduled_for()).isoformat()
+        return session.nightly(_nightly(build, runner, names, server_args, name, _Place(state_dir, wait_s)))
 
     return _ended("nightly", runner, ask)
 
@@ -105,8 +106,7 @@ def gate(
 
     def ask() -> Answer:
         names = _scenarios(suite, scenarios)
-        options = _options("gate", runner, names, state_dir, wait_s, complete, baseline=baseline, candidate=candidate)
-        return session.gate(_pair(baseline, candidate, options))
+        return session.gate(_gate(baseline, candidate, runner, names, complete, _Place(state_dir, wait_s)))
 
     return _ended("gate", runner, ask)
 
@@ -136,14 +136,8 @@ def signoff(
     """
 
     def ask() -> Answer:
-        names = _scenarios(suite, [])
         wanted = _candidate(version, candidate, runner)
-        given = {"candidate": wanted} | ({"release": release} if release else {})
-        options = _options("signoff", runner, names, state_dir, wait_s, complete, **given)
-        against, extra_args = (release, ()) if release else accepted_build(options.state_dir, runner, names)
-        request = _pair(against, wanted, options)
-        arms = Wanted(Arm.BASELINE, request.baseline.spec, extra_args)
-        return session.signoff(GateRequest(arms, request.candidate, options))
+        return session.signoff(_signoff(wanted, release, runner, suite, complete, _Place(state_dir, wait_s)))
 
     return _ended("signoff", runner, ask)
 
@@ -151,8 +145,41 @@ def signoff(
 # --- from parameters to what flows take -------------------------------------------------------------------------
 
 
-def _pair(baseline: str, candidate: str, options: Options) -> GateRequest:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a run is kept (as its parameter says), and how long it waits for the machine, in seconds."""
+
+    state_dir: str
+    wait_s: float
+
+
+def _nightly(
+    build: str, runner: str, names: tuple[str, ...], server_args: list[str], night: str, place: _Place
+) -> NightlyRequest:
+    more = ["--date", night, *([f"--server-args={shlex.join(server_args)}"] if server_args else [])]
+    options = _options("nightly", runner, names, place, more, build=build)
+    return NightlyRequest(Wanted(Arm.SINGLE, _spec(build), tuple(server_args)), night, options)
+
+
+def _gate(
+    baseline: str, candidate: str, runner: str, names: tuple[str, ...], complete: bool, place: _Place
+) -> GateRequest:
+    options = _options("gate", runner, names, place, _complete(complete), baseline=baseline, candidate=candidate)
     return GateRequest(Wanted(Arm.BASELINE, _spec(baseline)), Wanted(Arm.CANDIDATE, _spec(candidate)), options)
+
+
+def _signoff(candidate: str, release: str, runner: str, suite: str, complete: bool, place: _Place) -> GateRequest:
+    names = _scenarios(suite, [])
+    given = {"candidate": candidate} | ({"release": release} if release else {})
+    more = [*(["--suite", suite] if suite else []), *_complete(complete)]
+    options = _options("signoff", runner, names, place, more, **given)
+    against, extra_args = (release, ()) if release else accepted_build(options.state_dir, runner, names)
+    baseline = Wanted(Arm.BASELINE, _spec(against), extra_args)
+    return GateRequest(baseline, Wanted(Arm.CANDIDATE, _spec(candidate)), options)
+
+
+def _complete(wanted: bool) -> list[str]:
+    return ["--complete"] if wanted else []
 
 
 def _spec(text: str) -> str:
@@ -214,30 +241,29 @@ def _options(
     use: str,
     runner: str,
     scenarios: tuple[str, ...],
-    state_dir: str,
-    wait_s: float,
-    complete: bool = False,
+    place: _Place,
+    more: Sequence[str],
     **builds: str,
 ) -> Options:
-    """What a measuring command is told; `command` is the one that asks the same."""
-    place = _state_dir(state_dir)
+    """What a measuring command is told; `command` is the one that asks the same, with `more` of its own options."""
+    state_dir = _state_dir(place.state_dir)
     words = ["redline", use]
     for name, build in builds.items():
-        words += [f"--{name}", build]
+        words += [f"--{name}", _spec(build)]
     words += ["--runner", runner]
     if use != "signoff":  # which takes a suite only
         words += [word for name in scenarios for word in ("--scenario", name)]
-    words += ["--state-dir", str(place), *(["--complete"] if complete else [])]
+    words += ["--state-dir", str(state_dir), *more]
     return Options(
-        state_dir=place,
+        state_dir=state_dir,
         scenarios=scenarios,
         runner=runner,
-        wait_s=wait_s,
+        wait_s=place.wait_s,
         as_json=True,
         quiet=False,
         program="redline",
         command=shlex.join(words),
-        complete=complete,
+        complete="--complete" in more,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from flows.accept import readable_trials
+from flows.acceptable import readable_trials
 from flows.workspace import Workspace, content_root
 from redline.errors import ContentError, UsageError
 from redline.interchange.files import ExportFormat, ExportSettings, export, import_files

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from checks.night_series import SETTLED_SUFFIX, measured_again
 from flows.report_file import SUFFIX, read_report
 from flows.request import Answer
 from flows.workspace import Workspace, content_root
@@ -15,13 +16,16 @@ from redline.errors import ContentError, ExitCode, StoreError, UsageError
 from redline.markdown import one_line
 from redline.model import LegRecord
 from redline.store.database import ingest
-from redline.store.merge import LEG, merge_folder, merge_lock
+from redline.store.merge import JUSTIFICATIONS, LEG, NIGHTS, NOT_MERGED, REPORTS, TRIALS, merge_folder, merge_lock
+from redline.store.nights import read_nights
 from redline.store.taking import Fate, Item, json_object, refused
 from redline.store.untrusted_file import names_in, read_bounded
 
 LEG_BYTES_MAX = 1_000_000
 LEG_SCHEMA = 1
 REFUSED_SHOWN_MAX = 20
+STATE_NAMES = frozenset({TRIALS, NIGHTS, REPORTS, JUSTIFICATIONS, LEG})
+"""What a leg's folder or a state directory has at least one of."""
 _NO_LEG = f"no {LEG}: another state directory, or a leg that was cut short"
 
 
@@ -42,8 +46,8 @@ class MergedFolder:
 def merge(state_dir: Path, folders: tuple[Path, ...]) -> Answer:
     """What was taken, what was there already, what was refused and why; exit code 5 if anything was.
 
-    Raises UsageError before anything is taken if a folder is not there or is the state directory itself, StoreBusyError
-    if another merge does not end in time.
+    Raises UsageError before anything is taken if a folder is not there, is none of a state, or is the state directory
+    itself; StoreBusyError if another merge does not end in time.
     """
     for folder in folders:
         _require_other(folder, state_dir)
@@ -55,8 +59,11 @@ def merge(state_dir: Path, folders: tuple[Path, ...]) -> Answer:
     return Answer((*lines, *database_lines), ExitCode.NO_WORSE if whole else ExitCode.INFRASTRUCTURE)
 
 
-def merged_folder(folder: Path, state_dir: Path, title: str = "") -> MergedFolder:
-    """Take a leg's folder or another state directory, as far as it goes. Call it with `merge_lock` held."""
+def merged_folder(folder: Path, state_dir: Path, title: str = "", *, with_reasons: bool = True) -> MergedFolder:
+    """Take a leg's folder or another state directory, as far as it goes. Call it with `merge_lock` held.
+
+    `with_reasons`: False for a leg that nobody has looked at: its justifications are refused by name.
+    """
     title = title or folder.name
     record: LegRecord | None = None
     found: list[Item] = []
@@ -74,10 +81,28 @@ def merged_folder(folder: Path, state_dir: Path, title: str = "") -> MergedFolde
         title = f"{title} ({record.kind}, {record.runner_class}, run {record.run_id or 'never started'})"
         remarks += [f"it has no report: {record.problem}"] if record.problem else []
     try:
-        found += merge_folder(folder, state_dir, check_report)
+        found += merge_folder(folder, state_dir, check_report, with_reasons=with_reasons)
     except StoreError as error:
         found.append(refused("folder", folder.name, error))
-    return MergedFolder(title, tuple(remarks), tuple(found))
+    return MergedFolder(title, (*remarks, *_measured_again(state_dir / NIGHTS, found)), tuple(found))
+
+
+def _measured_again(nights_dir: Path, items: Sequence[Item]) -> tuple[str, ...]:
+    """Words on nights just taken whose date has a finished one already: they are kept, and nothing counts them."""
+    taken = [Path(item.name) for item in items if item.kind == "night" and item.fate is Fate.TAKEN]
+    new = {path.stem for path in taken}
+    remarks = []
+    for runner_class in sorted({path.parent.name for path in taken}):
+        try:
+            again = measured_again(read_nights(nights_dir, runner_class))
+        except StoreError:
+            continue  # a damaged night: whoever reads the record names it
+        remarks += [
+            f"the night of {night.date} of {runner_class} was measured again by {night.run_id}: the first one counts"
+            for night in again
+            if night.run_id in new or night.run_id + SETTLED_SUFFIX in new
+        ]
+    return tuple(remarks)
 
 
 class OtherVersionError(StoreError):
@@ -162,4 +187,12 @@ def _require_other(folder: Path, state_dir: Path) -> None:
             expected="another one",
             found=str(folder),
             next_step="name what to merge into with --state-dir",
+        )
+    names = set(names_in(folder))
+    if names and not names & (STATE_NAMES | NOT_MERGED):
+        raise UsageError(
+            f"{folder} is no state directory",
+            expected=f"at least one of {', '.join(sorted(STATE_NAMES))}",
+            found=", ".join(sorted(ascii(name)[1:-1] for name in names)[:5]),
+            next_step="name the folder that `redline github leg --output` wrote, or a state directory",
         )

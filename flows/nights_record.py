@@ -20,6 +20,9 @@ from redline.runner.lock import runner_lock
 from redline.store.nights import read_nights, write_night
 from redline.units import format_percent, format_value
 
+ACCEPTED_MARK = "-then-accepted-"
+"""Sorts a record behind both halves of the night before it, and before every later night."""
+
 
 def show(state_dir: Path, runner: str) -> Iterator[str]:
     """The nights of a runner class, one line each, then every series with its level. Raises StoreError."""
@@ -54,14 +57,15 @@ def every_series(recorded: Sequence[Night]) -> tuple[Series, ...]:
     )
 
 
-def accept(state_dir: Path, runner: str, key: Key, by: str, reason: str, wait_s: float) -> Path:
+def accept(state_dir: Path, runner: str, key: Key, by: str, reason: str, wait_s: float, seen: str = "") -> Path:
     """Put on record that the level a series has now is right; its path.
 
-    The machine is held meanwhile (waited for at most `wait_s`): a nightly that is under way must not find its
-    regression accepted unseen.
+    The machine is held meanwhile (waited for at most `wait_s`), and the acceptance stands on record right after the
+    last night that it knows: a nightly that is under way, here or on another machine, must not find its regression
+    accepted unseen. `seen`: the date of the last night that whoever accepts has looked at, if they say so.
 
     Raises:
-        UsageError: an unknown series, or no reason.
+        UsageError: an unknown series, no reason, or a last night that is not the one that was seen.
         RunnerBusyError: a measurement is under way.
     """
     workspace = Workspace(content_root(), state_dir)
@@ -69,6 +73,8 @@ def accept(state_dir: Path, runner: str, key: Key, by: str, reason: str, wait_s:
         raise UsageError("an acceptance says who and why", expected="--reason and --by with words in them")
     with runner_lock(wait_s, lambda _: None):
         recorded = whole(read_nights(workspace.nights_dir, runner))
+        if seen:
+            _require_seen(recorded, runner, seen)
         found = [series for series in every_series(recorded) if series.key == key]
         if not found:
             known = sorted({" ".join(series.key) for series in every_series(recorded)})
@@ -83,9 +89,20 @@ def accept(state_dir: Path, runner: str, key: Key, by: str, reason: str, wait_s:
         baseline = workspace.baseline(runner, key[0])
         suspicion = suspicion_of(latest, policy, baseline.pin_id if baseline is not None else None)
         now = datetime.now(UTC)
-        run_id = f"{now:%Y%m%dT%H%M%S}-accepted"
+        run_id = f"{latest.nights[-1].run_id}{ACCEPTED_MARK}{now:%Y%m%dT%H%M%S}"
         night = accepted(latest, suspicion, run_id, reason, by, now.date().isoformat())
         return write_night(workspace.nights_dir, night)
+
+
+def _require_seen(recorded: Sequence[Night], runner: str, seen: str) -> None:
+    last = max((night.date for night in recorded if night.readings or night.trial_ids), default="")
+    if last != seen:
+        raise UsageError(
+            f"the last night of runner class {runner} is another one than the one that was looked at",
+            expected=f"{last}, the last one on record" if last else "a night on record",
+            found=seen,
+            next_step="look at that night, and accept again if its level is right too; nothing was accepted",
+        )
 
 
 def _level(series: Series) -> tuple[object, ...]:

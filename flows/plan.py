@@ -72,6 +72,7 @@ class Options:
     `complete`: measure everything even when the verdict is already known; `use`: what is asked, a gate unless it says
     otherwise. `driver`: who says when a request is sent, Redline or MLPerf's own LoadGen. `run_code`: run the programs
     in answers, in a sandbox. `run_file`: where the run's id is put as soon as it has one, whatever becomes of it.
+    `in_job`: in a job of GitHub Actions, whose folders no reader has.
     """
 
     state_dir: Path
@@ -87,6 +88,7 @@ class Options:
     driver: Driver = "native"
     run_code: bool = False
     run_file: Path | None = None
+    in_job: bool = False
 
 
 @dataclass(frozen=True, slots=True)

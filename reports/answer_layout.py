@@ -31,6 +31,7 @@ _WORDS_CHARS_MAX = 160
 _PROBLEM_CHARS = (4_000, 400)
 _ERROR_CHARS = (1_500, 400)
 _CAUSES_MAX = 4
+_LEFT_OUT_MAX = 10
 _FOOTER_BYTES = 700
 _FOLD_BYTES = 200
 _HEADLINE_CHARS_MAX = 500
@@ -127,6 +128,7 @@ def _head(answer: PublishedAnswer) -> list[Forms]:
     said = headline(answer)
     top = [f"## {said.symbol} {text(said.title, _HEADLINE_CHARS_MAX)}"]
     top += [_outdated(answer)] if answer.outdated else []
+    top += [_chosen(answer)] if answer.chosen else []
     justification = accepted(answer)
     if said.accepted is not None:
         top.append(f"{text(said.lead)}: {text(said.reason)}.")
@@ -155,6 +157,15 @@ def _listed(asked: Sequence[Safe]) -> str:
 def _outdated(answer: PublishedAnswer) -> str:
     commit = f"commit {_commit(answer.change.head_sha)}" if answer.change is not None else "a commit"
     return f"**Outdated:** this is about {commit}; a newer one has replaced it while it was measured."
+
+
+def _chosen(answer: PublishedAnswer) -> str:
+    told = "**Chosen scenarios only:** this is no answer for the whole pull request, and no required check takes it."
+    if not answer.left_out:
+        return told
+    names = ", ".join(code(name, _NAME_CHARS_MAX) for name in answer.left_out[:_LEFT_OUT_MAX])
+    rest = len(answer.left_out) - _LEFT_OUT_MAX
+    return f"{told} Left out: {names}{f', and {rest:,} more' if rest > 0 else ''}."
 
 
 def _context(answer: PublishedAnswer) -> str:

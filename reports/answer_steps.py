@@ -38,6 +38,8 @@ def _settled(answer: PublishedAnswer, leg: Leg) -> bool:
 
 
 def _when_passed(answer: PublishedAnswer) -> tuple[Safe, ...]:
+    if answer.chosen:
+        return (Safe(f"Measure the whole: comment {_RUN}"),)
     if answer.kind is not ReportKind.SIGNOFF:
         return (Safe("Nothing to do"),)
     run_ids = [leg.report.run_id for leg in answer.legs if leg.report is not None and leg.report.run_id]
@@ -51,8 +53,10 @@ def _comments(answer: PublishedAnswer, standing: Sequence[Leg]) -> list[Safe]:
     for leg in standing:
         match finding_of(leg):
             case Finding.REGRESSED:
+                meant = f"accept it with a reason: comment {_ACCEPT}"
+                meant = f"measure the whole, which alone can be accepted: comment {_RUN}" if answer.chosen else meant
                 found += [
-                    Safe(f"Fix it and push; or, if the loss is meant, accept it with a reason: comment {_ACCEPT}"),
+                    Safe(f"Fix it and push; or, if the loss is meant, {meant}"),
                     Safe("What moved, and what differs between the two builds, stands under Evidence in the report"),
                 ]
             case Finding.ERROR:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from redline.model import Arm, Finding, Justification
 from reports import phrases
@@ -33,24 +33,27 @@ class Headline:
     """What an answer says first. `lead`: `Slower`; `reason`: one sentence with its numbers, without a full stop.
 
     `accepted`: a proven regression that somebody allowed has taken, and nothing else stands against the answer.
+    `chosen`: only of scenarios that somebody chose.
     """
 
     finding: Finding
     lead: str
     reason: str
     accepted: Justification | None = None
+    chosen: bool = False
 
     @property
     def title(self) -> str:
         """`Slower: output throughput in offline-short is ...`, or who accepted it and why. Plain text, one line."""
         if self.accepted is not None:
             return f"Regressed, {accepted_by(self.accepted)}"
-        return f"{self.lead}: {self.reason}"
+        return f"{'Chosen scenarios only. ' if self.chosen else ''}{self.lead}: {self.reason}"
 
     @property
     def symbol(self) -> str:
-        """A shape for the finding; a taken regression looks like neither a pass nor a failure."""
-        return "☑️" if self.accepted is not None else phrases.SYMBOLS[self.finding]
+        """A shape for the finding; what is no pass of the whole looks like neither a pass nor a failure."""
+        passed = self.chosen and self.finding in PASSES
+        return "☑️" if self.accepted is not None or passed else phrases.SYMBOLS[self.finding]
 
 
 def finding_of(leg: Leg) -> Finding:
@@ -92,7 +95,7 @@ def accepted(answer: PublishedAnswer) -> Justification | None:
     """
     found, change = answer.justification, answer.change
     regressed = [leg.report.run_id for leg in answer.legs if leg.report and finding_of(leg) is Finding.REGRESSED]
-    if found is None or change is None or not regressed:
+    if found is None or change is None or not regressed or answer.chosen:
         return None
     if (found.head_sha, found.number) != (change.head_sha, change.number):
         return None
@@ -114,12 +117,13 @@ def link(label: str, address: str, below: str = "") -> Safe:
 
 
 def _asked(answer: PublishedAnswer, said: Headline) -> Headline:
-    """A sign-off's headline answers its question: `May it be released? No. Slower: ...`."""
+    """A sign-off's headline answers its question: `May it be released? No. Slower: ...`; a choice's says it is one."""
+    said = replace(said, chosen=answer.chosen)
     if answer.kind is not ReportKind.SIGNOFF:
         return said
     question = phrases.RELEASE_QUESTION[:1].upper() + phrases.RELEASE_QUESTION[1:]
     reply = phrases.RELEASE_ANSWERS[said.finding]
-    return Headline(said.finding, f"{question} {reply[:1].upper()}{reply[1:]}. {said.lead}", said.reason)
+    return replace(said, lead=f"{question} {reply[:1].upper()}{reply[1:]}. {said.lead}")
 
 
 def _headline_of(legs: Sequence[Leg], kind: ReportKind) -> Headline:

@@ -43,7 +43,8 @@ def conclusion(answer: PublishedAnswer) -> Conclusion:
     and improved are `success`, a regression that somebody allowed has taken with a reason is `neutral`, if nothing else
     stands against the answer. Regressed is `failure`; so is an error or a leg that died: it is not the pull request's
     fault, but nothing was measured, and whoever looks must find a job that failed. Inconclusive, invalid and no
-    baseline are `action_required`: neither a pass nor a proof against the change, and somebody has to act.
+    baseline are `action_required`: neither a pass nor a proof against the change, and somebody has to act. An answer
+    about scenarios that somebody chose is never a `success`.
     """
     finding, _ = joint(answer)
     if accepted(answer) is not None:
@@ -53,7 +54,7 @@ def conclusion(answer: PublishedAnswer) -> Conclusion:
         finding = rest[0]
     match finding:
         case Finding.NO_WORSE | Finding.IMPROVED:
-            return Conclusion.SUCCESS
+            return Conclusion.NEUTRAL if answer.chosen else Conclusion.SUCCESS
         case Finding.REGRESSED | Finding.ERROR:
             return Conclusion.FAILURE
         case _:

@@ -177,7 +177,8 @@ class PublishedAnswer:
     """The answer of every runner class to one question: what summary, comment, check run and issue are rendered from.
 
     `url`: of the workflow run; `artifacts_url`: where whole reports and trials are kept. `outdated`: the commit was
-    replaced by a newer one while it was measured. `justification`: why a regression is taken all the same.
+    replaced by a newer one while it was measured. `justification`: why a regression is taken all the same. `chosen`:
+    somebody chose the scenarios, so it is no answer for the whole; `left_out`: those that were not measured for it.
     """
 
     kind: ReportKind
@@ -187,6 +188,9 @@ class PublishedAnswer:
     artifacts_url: str = ""
     outdated: bool = False
     justification: Justification | None = None
+    chosen: bool = False
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require(len(self.legs) > 0, "an answer needs a leg, be it one that died")
+        require(self.chosen or not self.left_out, "only a choice leaves scenarios out")

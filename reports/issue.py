@@ -221,8 +221,8 @@ def _accept(cause: Cause) -> tuple[Safe, ...]:
     if not lines:
         return ()
     more = f"\n# and {len(lines) - _COMMANDS_MAX} more: one per row of the table" if len(lines) > _COMMANDS_MAX else ""
-    said = "If this level is right from now on, say so with a reason where the nights are kept; it is then owed no "
-    said += "more, and this issue closes:"
+    said = "If this level is right from now on, say so with a reason: on GitHub with the workflow Accept, elsewhere "
+    said += "where the nights are kept. It is then owed no more, and the next nightly closes this issue:"
     return Safe(said), fence("\n".join(lines[:_COMMANDS_MAX]) + more, "sh")
 
 
@@ -239,7 +239,8 @@ def _comment(heading: str, symptoms: Sequence[Symptom], url: str) -> str:
 
 def _footer(url: str) -> Safe:
     said = "Redline writes this text anew after every night; what you want to keep, write in a comment. It closes the "
-    said += "issue when the cause is gone. Close it yourself and it stays closed: only new symptoms are then commented."
+    said += "issue when the cause is gone. Close it yourself and it stays closed as long as the cause stands: only new "
+    said += "symptoms are then commented. If the cause ends and comes back, you are told."
     return Safe(f"{said} {_run_link(url)}".rstrip())
 
 

@@ -108,8 +108,9 @@ def standing_and_gone(overview: Overview) -> tuple[tuple[Cause, ...], tuple[Caus
 
 
 def gone_line(cause: Cause) -> str:
-    """A cause that is gone, in one line."""
-    return f"{cause.title} (from {cause.since} to {max(each.last for each in cause.symptoms)})"
+    """A cause that is gone, in one line; of what was never settled also how it ended, which is no mending."""
+    ended = f": {cause.symptoms[0].ended}" if cause.kind is CauseKind.UNSETTLED else ""
+    return f"{cause.title} (from {cause.since} to {max(each.last for each in cause.symptoms)}){ended}"
 
 
 def change_title(changes: NightChanges) -> str:
@@ -179,7 +180,7 @@ def steps(overview: Overview) -> tuple[StepWords, ...]:
             found[cause.kind] = _step(cause)
     if not found and overview.finding is Finding.ERROR:
         found[CauseKind.MISSING] = StepWords(
-            f"Look at the log of the job on {overview.decisive.runner_class}, then start the nightly again"
+            f"Look at the log of the job on {overview.decisive.runner_class}, then start that job again"
         )
     return tuple(found.values())
 
@@ -199,7 +200,7 @@ def _step(cause: Cause) -> StepWords:
         case CauseKind.ANSWERS:
             return StepWords(f"Look at the answers in the report of {symptom.runner_class}: {cause.title}")
         case CauseKind.MISSING:
-            return StepWords(f"Look at the job's log, then start the nightly again: {cause.title}")
+            return StepWords(f"Look at the job's log, then start that job again the same day: {cause.title}")
 
 
 def _symptom(symptom: Symptom) -> str:

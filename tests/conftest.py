@@ -24,6 +24,11 @@ class VllmBuild:
         self.installed_version = installed.installed_version
 
 
+def pytest_configure() -> None:
+    """A test is no job of GitHub's, also where one of them runs it: Redline says other things there."""
+    os.environ.pop("GITHUB_ACTIONS", None)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the flags that choose tests; nothing is ever left out because something is missing."""
     parser.addoption("--no-vllm", action="store_true", help="leave out the tests that need a real vLLM build")

@@ -1,6 +1,6 @@
 """A picture of a page as people see it on GitHub: Markdown or HTML, in a real browser.
 
-    python docs/examples/picture.py docs/examples/gate-regressed.md gate-regressed.png --assets node_modules
+    python docs/examples/picture.py docs/examples/gate/regressed.comment.md regressed.png --assets node_modules
 
 Needs Chromium, and a folder with the npm packages `github-markdown-css` and `mermaid` (`npm install
 github-markdown-css mermaid`): GitHub's own style sheet, and the library that it draws charts with. Neither is needed

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 from flows.service.delivery import quietly
 from flows.service.desk import CHECK_NAME, Desk
+from flows.service.standing import standing_of
 from redline import markdown
 from redline.github.artifacts import runs_of
 from redline.github.checks import find_check
 from redline.github.commands import FORMS, UnknownCommand
 from redline.github.comments import comment_once, react
-from redline.github.events import CommentEvent, external_run
+from redline.github.events import CommentEvent, title_number
 from redline.github.pulls import Pull
 from redline.model import CheckPage, Conclusion, GateSettings, Trigger
 
@@ -46,19 +47,18 @@ def status_words(desk: Desk, pull: Pull) -> str:
     """What is known of the newest commit, and what is being measured. Raises GitHubError."""
     commit = markdown.code(pull.head_sha[:12])
     check = find_check(desk.github, pull.head_sha, CHECK_NAME)
-    identity = external_run(check.external_id) if check else None
+    standing = standing_of(check)
     if check is None:
         lines = [f"Nothing is known of the newest commit, {commit}."]
     else:
         lines = [f"The newest commit, {commit}: {markdown.text(check.title)} ({markdown.text(check.conclusion)})."]
-    if identity:
-        lines.append(f"It was measured in {_run_address(desk, identity[0])}.")
-    title = f"Gate of pull request {pull.number}"
+    if standing and standing.measured:
+        lines.append(f"It was measured in {_run_address(desk, standing.run_id)}.")
     recent = runs_of(desk.github, GATE_WORKFLOW, count_max=RECENT_RUNS)
     lines += [
         f"In progress: {_run_address(desk, run.id)}."
         for run in recent
-        if run.display_title == title and not run.conclusion and run.id != desk.environment.run_id
+        if title_number(run.display_title) == pull.number and not run.conclusion and run.id != desk.environment.run_id
     ]
     return "\n".join(lines)
 
@@ -67,15 +67,27 @@ def _run_address(desk: Desk, run_id: int) -> str:
     return f"{desk.environment.server_url}/{desk.environment.repository}/actions/runs/{run_id}"
 
 
-def waiting_page(why: str, gate: GateSettings) -> CheckPage:
-    """Nothing runs until somebody who may asks for it."""
+def waiting_page(why: str, gate: GateSettings, head_sha: str) -> CheckPage:
+    """Nothing runs until somebody who may asks for it. `head_sha`: the commit that the check run belongs to."""
     label = "" if gate.trigger is Trigger.COMMAND else f"put the label {markdown.code(gate.label)} on anew, or "
     return CheckPage(
         Conclusion.ACTION_REQUIRED,
         "Not measured: somebody with permission has to ask for it",
         f"Nothing was measured for this commit: {why}.\n\n"
-        f"Whoever has {gate.permission} permission here and has read the commit: {label}"
-        "write a comment `/redline run COMMIT`.",
+        f"Whoever has {gate.permission} permission here and has read commit {markdown.code(head_sha)}: {label}"
+        f"write this line as a comment.\n\n```\n/redline run {head_sha}\n```",
+        "",
+        (),
+    )
+
+
+def retargeted_page(base_ref: str, head_sha: str) -> CheckPage:
+    """What stood here was about another base. `base_ref`: an outsider's text."""
+    return CheckPage(
+        Conclusion.ACTION_REQUIRED,
+        "Not measured against this base: the pull request's base was changed",
+        f"The base is now {markdown.code(base_ref)}, and what was known of this commit was about another one.\n\n"
+        f"Whoever may start the gate: write this line as a comment.\n\n```\n/redline run {head_sha}\n```",
         "",
         (),
     )

@@ -40,15 +40,16 @@ class Evidence:
 def last_good(nights: Sequence[Night], tonight: Night) -> Night | None:
     """The last night before `tonight` that measured something and that nothing speaks against; None if there is none.
 
-    `nights`: whole, of one runner class, oldest first.
+    One of tonight's own series before any other: a class may have two machines. `nights`: whole, of one runner class,
+    oldest first.
     """
     bad = bad_run_ids(nights)
-    before = (
+    good = [
         night
         for night in reversed(nights)
         if night.run_id < tonight.run_id and (night.readings or night.trial_ids) and night.run_id not in bad
-    )
-    return next(before, None)
+    ]
+    return next((night for night in good if night.series_id == tonight.series_id), good[0] if good else None)
 
 
 def changes_of(nights: Sequence[Night], tonight: Night, trials_dir: Path, source: str) -> NightChanges:

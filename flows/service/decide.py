@@ -14,21 +14,25 @@ from flows.service.answering import (
     answer_to,
     nothing_page,
     react_to,
+    retargeted_page,
     status_words,
     unprepared_page,
     usage_words,
     waiting_page,
 )
 from flows.service.delivery import notice, quietly
-from flows.service.desk import NOTHING, Decision, Desk, workspace_of_content, write_decision
+from flows.service.desk import CHECK_NAME, NOTHING, Decision, Desk, workspace_of_content, write_decision
 from flows.service.gate_legs import Prepared, prepare
-from flows.service.justify import accept
+from flows.service.justify import accept, keep_earlier
+from flows.service.leg_jobs import BASE_DIGITS
 from flows.service.legs import write_matrix
+from flows.service.standing import Kind, Standing, standing_of
 from flows.service.telling import in_words, told
 from flows.service.triggers import Ruling, asks, fits, may_start
 from flows.workspace import Workspace
 from redline import markdown
 from redline.errors import ExitCode, GitHubError
+from redline.github.checks import find_check
 from redline.github.client import github_of
 from redline.github.commands import (
     AcceptCommand,
@@ -39,9 +43,17 @@ from redline.github.commands import (
     read_command,
 )
 from redline.github.environment import Environment
-from redline.github.events import CommentEvent, DispatchEvent, Event, Ignored, PullEvent, read_event
+from redline.github.events import (
+    CommentEvent,
+    DispatchEvent,
+    Event,
+    Ignored,
+    PullEvent,
+    RetargetEvent,
+    read_event,
+)
 from redline.github.people import permission
-from redline.github.pulls import Pull, pull
+from redline.github.pulls import Pull, merge_base, pull
 from redline.github.waiting import Clock
 from redline.model import GateSettings
 
@@ -101,6 +113,8 @@ def _idle(event: Event, command: Command | None, gate: GateSettings) -> str:
         case PullEvent():
             ruled = asks(event, gate)
             return ruled.why if ruled.ruling is Ruling.NOTHING else ""
+        case RetargetEvent():
+            return ""
         case DispatchEvent():
             own = event.ref == f"refs/heads/{event.default_branch}"
             return "" if own else "it was started from another branch than the default one, whose rules do not hold"
@@ -110,6 +124,8 @@ def _decided(desk: Desk, event: Event, command: Command | None, output: Path) ->
     match event:
         case PullEvent():
             return _on_pull(desk, event, output)
+        case RetargetEvent():
+            return _on_retarget(desk, event)
         case CommentEvent() if command:
             return _on_command(desk, event, command, output)
         case DispatchEvent():
@@ -127,10 +143,34 @@ def _on_pull(desk: Desk, event: PullEvent, output: Path) -> Decided:
         case Ruling.NOTHING:
             return Decided((line,))
         case Ruling.WAIT:
-            page = waiting_page(ruled.why, desk.settings.gate)
+            page = waiting_page(ruled.why, desk.settings.gate, found.head_sha)
             return Decided((line, notice(desk, found.head_sha, page, only_if_silent=True)))
         case Ruling.START:
             return _started(desk, found, output, (line,))
+
+
+def _on_retarget(desk: Desk, event: RetargetEvent) -> Decided:
+    """What stands at the commit is about another base: it is no pass of this one, whoever changed it."""
+    line = f"pull request {event.number}, whose base was changed by {markdown.code(event.sender)}"
+    found = pull(desk.github, event.number)
+    stands = standing_of(find_check(desk.github, found.head_sha, CHECK_NAME))
+    if found.state != "open" or stands is None or stands.number != event.number:
+        return Decided((f"{line}: nothing that was said of it stands at its newest commit",))
+    try:
+        base_sha = merge_base(desk.github, found.base_sha, found.head_sha)
+    except GitHubError:
+        base_sha = ""  # then only a newer run takes this page's place
+    new = _standing(desk, found.number, base_sha, Kind.RESET)
+    if stands.run_id > new.run_id and stands.same_question(new):
+        return Decided((f"{line}: it was answered anew since",))
+    page = retargeted_page(found.base_ref, found.head_sha)
+    return Decided((line, notice(desk, found.head_sha, page, new)))
+
+
+def _standing(desk: Desk, number: int, base_sha: str, kind: Kind) -> Standing:
+    """`base_sha`: 40 hex digits, or empty if nobody knows."""
+    environment = desk.environment
+    return Standing(max(environment.run_id, 1), environment.run_attempt, number, base_sha[:BASE_DIGITS], kind)
 
 
 def _on_dispatch(desk: Desk, event: DispatchEvent, output: Path) -> Decided:
@@ -148,6 +188,8 @@ def _on_dispatch(desk: Desk, event: DispatchEvent, output: Path) -> Decided:
 def _on_command(desk: Desk, event: CommentEvent, command: Command, output: Path) -> Decided:
     """Who may not is told nothing: an answer to every stranger would let them make us write as often as they like."""
     line = f"pull request {event.number}, a command of {markdown.code(event.author)}"
+    if isinstance(command, AcceptCommand):
+        keep_earlier(desk, event, output)
     held = permission(desk.github, event.author)
     if not held.includes(desk.settings.gate.permission):
         failed = react_to(desk, event, "confused")
@@ -187,20 +229,28 @@ def _started(
     scenarios: tuple[str, ...] = (),
     event: CommentEvent | None = None,
 ) -> Decided:
-    """What runs; if nothing can, or need not, the commit's check run says so, and a command is answered."""
+    """What runs; if nothing can, or need not, the commit's check run says so, and a command is answered.
+
+    A choice of scenarios never changes the check run that may be required.
+    """
     try:
         prepared = prepare(desk.github, desk.workspace, found, output, scenarios)
     except GitHubError as error:
         # Somebody allowed is waiting for an answer; this one is a courtesy, the failed job is what counts.
         page = unprepared_page([in_words(error)])
-        quietly(lambda: notice(desk, found.head_sha, page, only_if_silent=True), "the notice")
+        if not scenarios:
+            quietly(lambda: notice(desk, found.head_sha, page, only_if_silent=True), "the notice")
         raise
     if not prepared.rows:
         page = unprepared_page(prepared.broken) if prepared.broken else nothing_page(prepared.left_out)
-        said = (*lines, *prepared.broken, *prepared.left_out, notice(desk, found.head_sha, page))
+        said = (*lines, *prepared.broken, *prepared.left_out)
+        if not scenarios:
+            new = _standing(desk, found.number, prepared.commits.base_sha, Kind.NOTICE)
+            said = (*said, notice(desk, found.head_sha, page, new))
         if event is None:
             return Decided(said)
-        answered = _answered(desk, event, f"{page.title}.\n\n{page.summary}", "nothing was started", "confused")
+        title = "Nothing was started for these scenarios" if scenarios else page.title
+        answered = _answered(desk, event, f"{title}.\n\n{page.summary}", "nothing was started", "confused")
         return Decided((*said, *answered.lines))
     rows = (f"{markdown.code(row['runner'])}: {markdown.code(row['select'])}" for row in prepared.rows)
     commits = (

@@ -10,16 +10,18 @@ from dataclasses import dataclass, replace
 
 from jinja2 import TemplateError
 
-from flows.service.desk import CHECK_NAME, COMMENT_MARKER, Desk
+from flows.service.chosen import check_name, comment_marker
+from flows.service.desk import CHECK_NAME, Desk
 from flows.service.gate_answer import GateAnswer, without_reports
+from flows.service.standing import Kind, Standing, answered, standing_of, stays
 from flows.service.telling import in_words
 from redline import markdown
 from redline.errors import GitHubError, GitHubMissingError
-from redline.github.checks import FoundCheck, find_check, upsert_check
+from redline.github.checks import find_check, upsert_check
 from redline.github.comments import upsert_comment
 from redline.github.environment import write_summary
-from redline.github.events import GateRun, external_run
-from redline.model import COMMIT_SHA, CheckPage, Conclusion
+from redline.github.events import GateRun
+from redline.model import COMMIT_SHA, CheckPage
 from reports.data import Leg, PublishedAnswer
 from reports.pages import check_page, comment_page, summary_page
 
@@ -53,35 +55,39 @@ class Delivered:
     failures: tuple[str, ...] = ()
 
 
-def deliver(desk: Desk, gate: GateAnswer, run: GateRun) -> Delivered:
+def deliver(desk: Desk, gate: GateAnswer, run: GateRun, *, accepted_by: int = 0) -> Delivered:
     """Tell the pull request. An older answer never takes the place of a newer one, nor of an acceptance.
 
-    Raises nothing for what GitHub refuses: see `failures`.
+    An answer about chosen scenarios goes to a comment and a check run of its own. `accepted_by`: the comment that took
+    the regression, or 0. Raises nothing for what GitHub refuses: see `failures`.
     """
     pages = rendered(gate.answer)
     write_summary(desk.environment, pages.summary + "\n\n")
     lines: list[str] = []
     failures: list[str] = list(gate.failures)
-    accepted = gate.answer.justification is not None
+    name, marker = check_name(gate.answer), comment_marker(gate.answer)
+    kind = Kind.ACCEPTED if accepted_by else Kind.MEASURED
+    new = Standing(run.run_id, run.attempt, run.number, gate.base, kind, accepted_by)
 
     def comment() -> str:
-        stands = None if accepted else _newer(desk, run, gate)
-        if stands:
-            return f"the comment stays as it is: {stands}"
-        return _link("comment", upsert_comment(desk.github, run.number, COMMENT_MARKER, pages.comment))
+        why = "" if accepted_by else _newer(desk, name, new, gate)
+        if why:
+            return f"the comment stays as it is: {why}"
+        return _link("comment", upsert_comment(desk.github, run.number, marker, pages.comment))
 
     def check() -> str:
         if not COMMIT_SHA.fullmatch(gate.head_sha):
             return "no check run: GitHub did not confirm which commit was measured"
-        stands = "" if accepted else _settled(find_check(desk.github, gate.head_sha, CHECK_NAME), run)
-        if stands:
-            return f"the check run stays as it is: {stands}"
+        found = None if accepted_by else find_check(desk.github, gate.head_sha, name)
+        why = stays(found, new, pages.check.conclusion)
+        if why:
+            return f"the check run stays as it is: {why}"
         address = upsert_check(
             desk.github,
             gate.head_sha,
-            CHECK_NAME,
+            name,
             pages.check,
-            external_id=run.external_id,
+            external_id=new.external_id,
             details_url=run.url,
         )
         return _link("check run", address)
@@ -108,7 +114,7 @@ def rendered(answer: PublishedAnswer) -> Pages:
 
 def _pages(answer: PublishedAnswer) -> Pages:
     return Pages(
-        summary_page(answer, SUMMARY_BYTES_MAX), comment_page(answer, marker=COMMENT_MARKER), check_page(answer)
+        summary_page(answer, SUMMARY_BYTES_MAX), comment_page(answer, marker=comment_marker(answer)), check_page(answer)
     )
 
 
@@ -124,37 +130,43 @@ def _unreadable(leg: Leg) -> Leg:
     return Leg(leg.runner_class, None, "its report holds what cannot be shown; nothing of it was used", leg.url)
 
 
-def _newer(desk: Desk, run: GateRun, gate: GateAnswer) -> str:
-    """Why the comment must not be changed by this answer; empty if nothing is in its way, or nobody knows."""
+def _newer(desk: Desk, name: str, new: Standing, gate: GateAnswer) -> str:
+    """Why the comment must not be changed by this answer; empty if nothing is in its way, or nobody knows.
+
+    The comment belongs to the pull request, so what was answered to another one with the same commit does not matter.
+    """
     if gate.pull is None:
         return ""
     try:
-        stands = find_check(desk.github, gate.pull.head_sha, CHECK_NAME)
+        found = standing_of(find_check(desk.github, gate.pull.head_sha, name))
     except GitHubError:
         return ""
-    if gate.answer.outdated:
-        return "it is about a newer commit" if stands and stands.external_id else ""
-    return _settled(stands, run)
-
-
-def _settled(stands: FoundCheck | None, run: GateRun) -> str:
-    """Why a check run that stands must not be changed by this run; empty if it may."""
-    found = external_run(stands.external_id) if stands else None
-    if stands is None or found is None:
+    if found is None or found.number != new.number:
         return ""
-    if stands.external_id == run.external_id and stands.conclusion == Conclusion.NEUTRAL:
-        return "this very regression was accepted"
-    if found[0] > run.run_id and run.attempt == 1:
-        return "a newer run has answered already"
-    return ""
+    if gate.answer.outdated:
+        return "it is about a newer commit" if found.measured else ""
+    return answered(found, new)
 
 
-def notice(desk: Desk, head_sha: str, page: CheckPage, *, only_if_silent: bool = False) -> str:
-    """Say at a commit why nothing is measured: the line for the log. `only_if_silent`: never in place of anything."""
-    if only_if_silent and find_check(desk.github, head_sha, CHECK_NAME) is not None:
+def notice(
+    desk: Desk, head_sha: str, page: CheckPage, standing: Standing | None = None, *, only_if_silent: bool = False
+) -> str:
+    """Say at a commit why nothing is measured: the line for the log.
+
+    `standing`: what it is an answer to; None for what any answer may replace. `only_if_silent`: never in place of
+    anything. Raises GitHubError.
+    """
+    found = find_check(desk.github, head_sha, CHECK_NAME)
+    if only_if_silent and found is not None:
         return "the check run of this commit stays as it is"
+    why = stays(found, standing, page.conclusion) if standing else ""
+    if why:
+        return f"the check run stays as it is: {why}"
+    external_id = standing.external_id if standing else ""
     url = desk.environment.run_url
-    return _link("check run", upsert_check(desk.github, head_sha, CHECK_NAME, page, external_id="", details_url=url))
+    return _link(
+        "check run", upsert_check(desk.github, head_sha, CHECK_NAME, page, external_id=external_id, details_url=url)
+    )
 
 
 def quietly(act: Callable[[], object], what: str) -> str:

@@ -1,4 +1,4 @@
-"""What the steps of the gate work with, the names they share, and what `decide` leaves for `publish`."""
+"""What the steps of the gate work with, the names they share, and what `decide` leaves beside the pins."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 from flows.workspace import Workspace, content_root
-from redline.content import convert
-from redline.errors import ContentError
 from redline.github.client import GitHub
 from redline.github.environment import Environment
 from redline.model import COMMIT_SHA, LegSettings, ServiceSettings, require
@@ -21,7 +19,6 @@ COMMENT_MARKER = "<!-- redline:gate -->"
 LEG_ARTIFACT = "leg-"
 DECISION_ARTIFACT = "decision"
 DECISION_FILE = "decision.json"
-DECISION_BYTES_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,10 @@ def workspace_of_content() -> Workspace:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the gate was started for. `number` is 0 and the commits are empty where nothing was started."""
+    """What the gate was started for: for whoever reads the artifact, not for `publish`, as any leg could replace it.
+
+    `number` is 0 and the commits are empty where nothing was started.
+    """
 
     schema: int
     number: int
@@ -68,15 +68,3 @@ NOTHING = Decision(1, 0, "", "", ())
 def write_decision(folder: Path, decision: Decision) -> None:
     """Keep it in a folder that is uploaded, which is then never empty. Raises OSError."""
     write_whole(folder / DECISION_FILE, json.dumps(asdict(decision), indent=1) + "\n")
-
-
-def read_decision(folder: Path) -> Decision:
-    """What an artifact says was decided, or NOTHING: it is a hint, whoever relies on it checks what it names."""
-    path = folder / DECISION_FILE
-    try:
-        if path.is_symlink() or path.stat().st_size > DECISION_BYTES_MAX:
-            return NOTHING
-        raw = json.loads(path.read_bytes())
-        return convert(raw, Decision, DECISION_FILE) if isinstance(raw, dict) else NOTHING
-    except (OSError, ValueError, RecursionError, ContentError):
-        return NOTHING

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from flows.service.legs import row_of
+from flows.service.leg_builds import check_build
+from flows.service.leg_jobs import job_name
+from flows.service.legs import row_of, served
+from flows.service.telling import in_words
 from flows.workspace import Workspace
 from redline import markdown
-from redline.builds.build_spec import parse_spec
 from redline.builds.pin_record import PIN_BYTES_MAX
 from redline.builds.trusted_record import read_trusted_pin
 from redline.errors import ContentError, GitHubMissingError, UsageError
@@ -62,8 +64,9 @@ def prepare(
 ) -> Prepared:
     """What has to run for a pull request as it stands at `pull.head_sha`; pins go below `output`.
 
-    One leg whose pin is wrong stops them all: the others alone would be an answer that leaves it out.
-    Raises GitHubError; ContentError or UsageError if service.toml itself is wrong.
+    One leg that is wrong, or whose pin is, stops them all: the others alone would be an answer that leaves it out. Of
+    `scenarios`, which somebody asked for, a class measures those that it can serve.
+    Raises GitHubError; ContentError if service.toml or a name in it is wrong.
     """
     commits = Commits(merge_base(github, pull.base_sha, pull.head_sha), pull.head_sha)
     rows: list[dict[str, Any]] = []
@@ -81,8 +84,21 @@ def prepare(
         if pair is None:
             left_out.append(f"{name}: both sides are the same build, there is nothing to compare")
             continue
-        row = row_of(workspace, leg, scenarios) | {"baseline": pair[0], "candidate": pair[1]}
+        try:
+            chosen = served(workspace, leg.runner, scenarios)
+            row = row_of(workspace, leg, chosen)
+            if "{sha}" in leg.gate:
+                check_build(leg, "gate", pair[1], workspace.runner_class(leg.runner))
+        except ContentError as error:
+            broken.append(in_words(error))
+            continue
+        if missing := [each for each in scenarios if each not in chosen]:
+            left_out.append(f"{name}: it cannot serve {', '.join(map(markdown.code, missing))}")
+        if scenarios and not chosen:
+            continue
+        row |= {"baseline": pair[0], "candidate": pair[1]}
         row |= {"number": pull.number, "head_sha": commits.head_sha, "base_sha": commits.base_sha}
+        row |= {"job": job_name(leg.runner, commits.base_sha, commits.head_sha, chosen=bool(scenarios))}
         rows.append(row)
     if not rows and not left_out and not broken:
         left_out.append("no leg of service.toml is for the gate")
@@ -92,10 +108,7 @@ def prepare(
 def _filled(leg: LegSettings, commits: Commits) -> tuple[str, str] | None:
     if commits.base_sha == commits.head_sha:
         return None
-    pair = (leg.gate.replace("{sha}", commits.base_sha), leg.gate.replace("{sha}", commits.head_sha))
-    for spec in pair:
-        parse_spec(spec)
-    return pair
+    return (leg.gate.replace("{sha}", commits.base_sha), leg.gate.replace("{sha}", commits.head_sha))
 
 
 def _pins(github: GitHub, leg: LegSettings, commits: Commits, output: Path) -> tuple[str, str] | None:

@@ -4,6 +4,7 @@
     cause stands, issue open         title and body brought up to date; one comment per night that added a symptom
     cause stands, closed by us       opened again, with a comment
     cause stands, closed by others   left closed; a new symptom is commented
+    cause comes back after that      opened again, with a comment; of what is not planned only a comment
     cause gone, issue open           commented and closed; if somebody opened it again after us, left open
 
 Each step asks first whether it is done, so that a run that failed half way is simply repeated. What is not ours (author
@@ -12,14 +13,16 @@ and marker) is never touched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from datetime import date as calendar_date
 from pathlib import Path
 
 from checks.causes import causes_of, finished
 from flows.request import Answer
 from flows.service.issue_record import RECORD_CHARS_MAX, IssueRecord, Stage, record_in, told_id, told_ids
+from flows.service.missing_issue import has_come
 from flows.service.telling import in_words, told
 from flows.workspace import Workspace, content_root
 from redline.errors import ExitCode, GitHubError, StoreError, UsageError
@@ -66,12 +69,16 @@ class _Round:
 def sync(environment: Environment, state_dir: Path, date: str | None, *, clock: Clock | None = None) -> Answer:
     """Make the repository's issues say what the nights on record do until `date` (default: the last one on record).
 
-    Nights later than `date` count too: issues tell the present. The exit code is 5 if something could not be done.
+    Nights later than `date` count too, until tomorrow (UTC): issues tell the present. An empty date is today, for a job
+    whose plan died before it could say. The exit code is 5 if something could not be done.
 
     Raises:
         UsageError: no token, no such date, or service.toml is wrong (ContentError).
         GitHubError: our issues cannot be listed; nothing was changed.
     """
+    today = datetime.fromtimestamp((clock or Clock()).epoch_s(), UTC).date()
+    if date == "":
+        date = today.isoformat()
     if date is not None:
         try:
             _require_day(date)
@@ -83,7 +90,9 @@ def sync(environment: Environment, state_dir: Path, date: str | None, *, clock: 
     settings = workspace.service()
     expected = [leg.runner for leg in settings.legs if leg.nightly]
     nights, problems = _nights(workspace.nights_dir, expected)
-    last = max((night.date for history in nights.values() for night in history), default="")
+    tomorrow = (today + timedelta(days=1)).isoformat()
+    days = (night.date for history in nights.values() for night in history)
+    last = max((day for day in days if day <= tomorrow), default="")  # a wrong clock is no night
     until = max(date or "", last)
     if not until:
         return told(environment, "Issues", [*problems, "no night is on record: nothing to say"], _code(problems))
@@ -91,7 +100,7 @@ def sync(environment: Environment, state_dir: Path, date: str | None, *, clock: 
     with github_of(environment, clock=clock) as github:
         this = _Round(github, settings, until, environment.run_url)
         this.lines += problems
-        _all(this, causes, whole_record=not problems)
+        _all(this, causes, {} if problems else nights)
     if this.left:
         this.lines.append(
             f"{this.left} more causes stand and have no issue: at most {NEW_ISSUES_MAX} are opened a night"
@@ -129,8 +138,11 @@ def _require_day(day: str) -> None:
         raise ValueError(f"{day} is not YYYY-MM-DD")
 
 
-def _all(this: _Round, causes: Sequence[Cause], *, whole_record: bool) -> None:
-    """Bring every issue up to date; a cause that fails is named, and the others are done all the same."""
+def _all(this: _Round, causes: Sequence[Cause], nights: Mapping[str, Sequence[Night]]) -> None:
+    """Bring every issue up to date; a cause that fails is named, and the others are done all the same.
+
+    `nights`: the whole record, empty if not all of it could be read.
+    """
     ours = {each.cause_id: each for each in reversed(issues_of(this.github, this.settings.issue_label))}
     this.opened = sum(_opened_on(each) == this.date for each in ours.values())
     in_row = 0
@@ -151,7 +163,7 @@ def _all(this: _Round, causes: Sequence[Cause], *, whole_record: bool) -> None:
     orphans = [each for each in ours.values() if each.cause_id not in known and each.state == "open"]
     for issue in orphans:
         try:
-            _orphan(this, issue, whole_record=whole_record)
+            _orphan(this, issue, nights)
         except (GitHubError, ValueError) as error:
             _failed(this, issue.title, error)
 
@@ -180,7 +192,11 @@ def _one(this: _Round, cause: Cause, issue: Issue | None) -> None:
     elif issue.state == "open":
         _tell(this, cause, issue, record)
         _update(this, cause, issue, replace(known, stage=Stage.OPEN))
-    elif _closed_by_us(this, issue):
+    elif record.stage is Stage.CLOSED and issue.state_reason not in ("", "completed"):
+        if not _only_tonight(cause):
+            _come_back(this, cause, issue)
+            _update(this, cause, issue, replace(known, stage=Stage.OPEN))
+    elif record.stage is Stage.CLOSED or _closed_by_us(this, issue):
         if not _only_tonight(cause):
             _again(this, cause, issue, replace(known, stage=Stage.OPEN))
     elif known != record:
@@ -247,12 +263,22 @@ def _tell(this: _Round, cause: Cause, issue: Issue, record: IssueRecord) -> None
 
 
 def _again(this: _Round, cause: Cause, issue: Issue, record: IssueRecord) -> None:
-    """Say that it stands again, then open it; the body last, so that a run cut short does the rest the next time."""
-    marker = f"<!-- redline:again:{cause.cause_id}:{this.date} -->"
-    comment_once(this.github, issue.number, marker, f"{marker}\n{pages.again_words(cause, url=this.url)}")
-    reopen_issue(this.github, issue.number)
+    """Say that it stands again, write so, then open it: an open issue never remembers that it was closed.
+
+    Of a run that was cut short between the two, the next one finds an issue that we have closed, and opens it.
+    """
+    _come_back(this, cause, issue)
     _update(this, cause, issue, record)
+    reopen_issue(this.github, issue.number)
     this.lines.append(_line("opened again", issue, cause.title))
+
+
+def _come_back(this: _Round, cause: Cause, issue: Issue) -> None:
+    """Comment that a cause that had ended stands again."""
+    since = max(each.since for each in cause.symptoms if not each.ended)
+    marker = f"<!-- redline:again:{cause.cause_id}:{since} -->"
+    comment_once(this.github, issue.number, marker, f"{marker}\n{pages.again_words(cause, url=this.url)}")
+    this.lines.append(_line("commented, it stands again:", issue, cause.title))
 
 
 def _end(this: _Round, cause: Cause, issue: Issue, record: IssueRecord) -> None:
@@ -268,18 +294,21 @@ def _end(this: _Round, cause: Cause, issue: Issue, record: IssueRecord) -> None:
         marker = f"<!-- redline:closed:{cause.cause_id}:{last} -->"
         close_issue(this.github, issue.number, f"{marker}\n{pages.closing_words(cause)}")
         issue = replace(issue, title=title, body=begun)
-    elif issue.state == "open" or record.stage is not Stage.CLOSING:
+    elif issue.state == "open" or record.stage is Stage.CLOSED:
+        return
+    elif record.stage is not Stage.CLOSING:  # somebody else has closed it: note that it ended, to tell if it comes back
+        update_issue(this.github, issue, title=title, body=_body(this, cause, replace(record, stage=Stage.CLOSED)))
         return
     update_issue(this.github, issue, title=title, body=_body(this, cause, replace(record, stage=Stage.CLOSED)))
     this.lines.append(_line("closed", issue, cause.title))
 
 
-def _orphan(this: _Round, issue: Issue, *, whole_record: bool) -> None:
-    """An open issue whose cause the record does not know: of something missing it has come; else it is only named."""
+def _orphan(this: _Round, issue: Issue, nights: Mapping[str, Sequence[Night]]) -> None:
+    """An open issue whose cause the record does not know: closed if it was missing and has come; else only named."""
     record = record_in(issue.body)
     if record is not None and record.stage is Stage.CLOSED:
         return
-    if record is None or record.kind != CauseKind.MISSING.value or not whole_record:
+    if record is None or record.kind != CauseKind.MISSING.value or not has_come(issue.cause_id, record.opened, nights):
         this.lines.append(_line("left as it is, its cause is not on record:", issue, issue.title))
         return
     page = issue.body.replace("\r\n", "\n").rstrip().removesuffix(record.line).rstrip()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from flows.service.delivery import deliver
-from flows.service.desk import CHECK_NAME, Desk
+from flows.service.desk import CHECK_NAME, DECISION_ARTIFACT, Desk
 from flows.service.gate_answer import GateAnswer, gate_answer
-from flows.service.leg_jobs import leg_jobs
+from flows.service.leg_jobs import DECISION_LIMITS, leg_jobs
+from flows.service.standing import Standing, standing_of
 from redline import markdown
 from redline.errors import GitHubError, GitHubMissingError
-from redline.github.checks import find_check
-from redline.github.events import CommentEvent, GateRun, Ignored, external_run, read_gate_run, table, text
+from redline.github.artifacts import artifacts_of, fetch
+from redline.github.checks import FoundCheck, find_check
+from redline.github.events import CommentEvent, GateRun, Ignored, read_gate_run, table, text
 from redline.github.pulls import Pull
-from redline.model import Conclusion, Finding, Justification
-from redline.store.justifications import write_justification
+from redline.model import Finding, Justification
+from redline.store.justifications import list_justifications, read_justification, write_justification
 from reports.pages import joint
 
 JUSTIFICATIONS = "justifications"
@@ -35,9 +39,10 @@ def accept(desk: Desk, event: CommentEvent, pull: Pull, reason: str, output: Pat
     """Keep the reason below `output` and publish the answer again, neutral and with the reason on it.
 
     `reason`: of somebody who may; at least three words. It holds for this commit's regression alone: the answer is made
-    again from what the legs handed in. Raises GitHubError if GitHub does not say what was measured.
+    again from what the legs handed in. Called again for the same comment it does the same again, so that what GitHub
+    refused can be tried once more. Raises GitHubError if GitHub does not say what was measured.
     """
-    found = _regression(desk, pull)
+    found = _regression(desk, event, pull)
     if isinstance(found, str):
         return Accepted(refusal=found)
     run, gate = found
@@ -54,21 +59,46 @@ def accept(desk: Desk, event: CommentEvent, pull: Pull, reason: str, output: Pat
     )
     write_justification(output / JUSTIFICATIONS, justification)
     told = replace(gate, answer=replace(gate.answer, justification=justification))
-    done = deliver(desk, told, run)
+    done = deliver(desk, told, run, accepted_by=event.comment_id)
     line = f"{markdown.code(event.author)} accepted the regression of {markdown.code(pull.head_sha[:12])}"
     return Accepted((line, *done.lines), done.failures)
 
 
-def _regression(desk: Desk, pull: Pull) -> tuple[GateRun, GateAnswer] | str:
+def keep_earlier(desk: Desk, event: CommentEvent, output: Path) -> None:
+    """Put below `output` what an earlier attempt of this very run kept: its artifact is about to be replaced.
+
+    Such a run has no legs, so nothing but this service wrote there. Raises GitHubError if GitHub does not give it: the
+    attempt then ends before it could lose the reason.
+    """
+    if desk.environment.run_attempt < 2:
+        return
+    earlier = [each for each in artifacts_of(desk.github, desk.environment.run_id) if each.name == DECISION_ARTIFACT]
+    if not earlier:
+        return
+    with tempfile.TemporaryDirectory(prefix="redline-decision-") as scratch:
+        folder = Path(scratch) / DECISION_ARTIFACT
+        fetch(desk.github, earlier[-1], folder, limits=DECISION_LIMITS)
+        for path in list_justifications(folder / JUSTIFICATIONS):
+            found = read_justification(path)
+            if found.url == event.url:
+                write_justification(output / JUSTIFICATIONS, found)
+
+
+def _regression(desk: Desk, event: CommentEvent, pull: Pull) -> tuple[GateRun, GateAnswer] | str:
     """The run that found a regression of the newest commit and its answer, or why there is nothing to accept."""
     commit = markdown.code(pull.head_sha[:12])
     check = find_check(desk.github, pull.head_sha, CHECK_NAME)
-    identity = external_run(check.external_id) if check else None
-    if check is None or identity is None:
-        return f"nothing was measured for the newest commit, {commit}: write `/redline run` first"
-    if check.conclusion == Conclusion.NEUTRAL:
-        return f"the regression of {commit} has been accepted already"
-    run = _run(desk, pull, *identity)
+    standing = standing_of(check)
+    if check is None or standing is None or not standing.measured:
+        return f"nothing was measured in whole for the newest commit, {commit}: write `/redline run` first"
+    if standing.comment_id not in (0, event.comment_id):
+        return f"the regression of {commit} has been accepted already, by another comment"
+    if standing.comment_id == 0 and not _seen(check, event):
+        return (
+            f"the answer for {commit} came after this comment was written, so whoever wrote it cannot have seen it: "
+            "look at it again, then write the command in a new comment"
+        )
+    run = _run(desk, pull, standing)
     if isinstance(run, str):
         return run
     jobs = leg_jobs(desk.github, run, desk.gate_legs)
@@ -82,7 +112,7 @@ def _regression(desk: Desk, pull: Pull) -> tuple[GateRun, GateAnswer] | str:
             found="; ".join(gate.failures),
             next_step="write the command again later; nothing was accepted",
         )
-    if gate.head_sha != pull.head_sha or gate.answer.outdated:
+    if gate.answer.chosen or gate.head_sha != pull.head_sha or gate.answer.outdated:
         return f"what was measured is not the newest commit, {commit}: write `/redline run` first"
     return _acceptable(gate) or (run, gate)
 
@@ -101,17 +131,25 @@ def _acceptable(gate: GateAnswer) -> str:
     return ""
 
 
-def _run(desk: Desk, pull: Pull, run_id: int, attempt: int) -> GateRun | str:
+def _seen(check: FoundCheck, event: CommentEvent) -> bool:
+    """True if the answer stood there when the comment was written; false also if GitHub does not say when it came."""
+    try:
+        return datetime.fromisoformat(check.completed_at) <= datetime.fromisoformat(event.at)
+    except (ValueError, TypeError):
+        return False
+
+
+def _run(desk: Desk, pull: Pull, standing: Standing) -> GateRun | str:
     again = "what was measured is not there any more: write `/redline run` again"
     try:
-        raw = desk.github.get(f"actions/runs/{run_id}")
+        raw = desk.github.get(f"actions/runs/{standing.run_id}")
     except GitHubMissingError:
         return again
     default_branch = text(table(desk.environment.event, "repository"), "default_branch")
     run = read_gate_run(raw, default_branch)
-    if isinstance(run, Ignored) or run.number != pull.number:
+    if isinstance(run, Ignored) or not run.number == standing.number == pull.number:
         return "the newest commit was measured for another pull request: write `/redline run` here"
-    if run.attempt != attempt or not run.conclusion:
+    if run.attempt != standing.attempt or not run.conclusion:
         return "the gate is being run again: wait for its answer"
     return run
 

@@ -14,6 +14,7 @@ from flows.merge import LEG_SCHEMA, check_report, said
 from flows.report_file import SUFFIX, read_report
 from flows.request import Answer
 from flows.session import EXIT_CODES
+from flows.workspace import content_root
 from redline.content import read_json
 from redline.errors import ContentError, ExitCode, StoreError, UsageError
 from redline.github.environment import Environment, write_outputs, write_summary
@@ -21,6 +22,7 @@ from redline.model import Finding, LegRecord
 from redline.store.json_file import write_json
 from redline.store.justifications import list_justifications, read_justification
 from redline.store.merge import JUSTIFICATIONS, LEG, REPORTS, take_run
+from redline.store.refusals import read_refusal
 from redline.store.taking import Fate, Item, take_justification
 from redline.store.untrusted_file import read_bounded
 from reports.data import Change, Leg, PublishedAnswer, ReportData, ReportKind
@@ -48,11 +50,15 @@ class LegRequest:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What there is to say of a run: its id, empty if it never began, and its report or why there is none."""
+    """What there is to say of a run: its id, empty if it never began, and its report or why there is none.
+
+    `exit_code`: what the command ended with where it has no report.
+    """
 
     run_id: str
     report: ReportData | None
     problem: str
+    exit_code: ExitCode = ExitCode.INFRASTRUCTURE
 
 
 def pack(environment: Environment, state_dir: Path, request: LegRequest) -> Answer:
@@ -61,6 +67,7 @@ def pack(environment: Environment, state_dir: Path, request: LegRequest) -> Answ
     Raises UsageError if the folder is in use or the request contradicts itself, StoreError if the disk refuses.
     """
     _require_new(request.output)
+    _require_class(request.runner)
     outcome = _outcome(state_dir, request)
     record = _record(environment, request, outcome)
     items = _copied(state_dir, request, outcome)
@@ -81,11 +88,28 @@ def _require_new(output: Path) -> None:
         )
 
 
+def _require_class(runner: str) -> None:
+    """A word that is no runner class would be a leg of nobody. Content that cannot be read is for `measure` to say."""
+    try:
+        known = sorted(path.stem for path in (content_root() / "runners").glob("*.toml"))
+    except UsageError:
+        return
+    if known and runner not in known:
+        raise UsageError(
+            f"there is no runner class {runner!r}",
+            expected=f"one of {', '.join(known)}",
+            found=repr(runner),
+            next_step="name the class that was measured on: --runner CLASS",
+        )
+
+
 def _outcome(state_dir: Path, request: LegRequest) -> _Outcome:
     run_id, problem = _run_id(request.run_file)
+    path = state_dir / REPORTS / f"{run_id}{SUFFIX}"
+    if (not run_id or not path.exists()) and (refusal := read_refusal(request.run_file)) is not None:
+        return _Outcome(run_id, None, said(str(refusal)), refusal.exit_code)
     if problem:
         return _Outcome("", None, problem)
-    path = state_dir / REPORTS / f"{run_id}{SUFFIX}"
     if not path.exists():
         return _Outcome(run_id, None, "it ended before it could report: the job's log says how far it came")
     try:
@@ -174,7 +198,7 @@ def _outputs(output: Path, outcome: _Outcome) -> dict[str, str]:
     finding = outcome.report.verdict.finding if outcome.report is not None else Finding.ERROR
     return {
         "verdict": finding.value,
-        "exit-code": str(int(_exit_code(as_json, finding))),
+        "exit-code": str(int(outcome.exit_code if outcome.report is None else _exit_code(as_json, finding))),
         "report": str(page) if page.is_file() else "",
         "json": str(as_json) if as_json.is_file() else "",
         "run-id": outcome.run_id,
@@ -191,7 +215,7 @@ def _exit_code(as_json: Path, finding: Finding) -> ExitCode:
 
 def _lines(record: LegRecord, items: tuple[Item, ...], output: Path) -> tuple[str, ...]:
     counted = sum(item.kind == "trial" and item.fate is not Fate.REFUSED for item in items)
-    lines = [f"packed {counted} trials of run {record.run_id or '(never started)'} in {output}"]
+    lines = [f"packed {counted} trial{'s' * (counted != 1)} of run {record.run_id or '(never started)'} in {output}"]
     lines += [f"it has no report: {said(record.problem)}"] if record.problem else []
     refused = (item for item in items if item.fate is Fate.REFUSED)
     return (*lines, *(f"left out: {item.kind} {said(item.name)}: {said(item.problem)}" for item in refused))

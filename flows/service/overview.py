@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from checks.causes import causes_of, finished
-from checks.night_series import SETTLED_SUFFIX, whole
+from checks.night_series import SETTLED_SUFFIX, measured_again, whole
 from flows.report_file import SUFFIX, read_report
 from flows.request import Answer
 from flows.service.changes import cause_links, changes_of
@@ -22,7 +22,7 @@ from flows.service.trends import trends_of
 from flows.session import EXIT_CODES
 from flows.workspace import Workspace, content_root
 from redline.errors import StoreError, UsageError
-from redline.github.environment import read_environment, write_summary
+from redline.github.environment import read_environment, write_outputs, write_summary
 from redline.model import Finding, Night
 from redline.store.nights import read_nights
 from redline.whole_file import write_whole
@@ -35,6 +35,10 @@ from reports.overview_html import html
 MARKDOWN_NAME = "overview.md"
 HTML_NAME = "index.html"
 CLASSES_NAMED_MAX = 10
+WAITED_DAYS_MAX = 3
+"""So many days after its date a night may begin that had to wait for its machine."""
+
+_DATE_OPTION = re.compile(r"\s--date[ =](?P<date>\d{4}-\d{2}-\d{2})(?:\s|$)")
 _WORSE_KINDS = frozenset({"regressed", "owed", "target"})
 
 
@@ -42,20 +46,24 @@ _WORSE_KINDS = frozenset({"regressed", "owed", "target"})
 class Records:
     """The nights of every runner class, oldest first, none after the date: all of them whole, and the finished ones.
 
-    `cut_short`: run ids of nights whose second half is missing; `damaged`: runner class -> why it cannot be read.
+    `cut_short`: run ids of nights whose second half is missing; `again`: nights that were measured once more, which do
+    not count; `damaged`: runner class -> why it cannot be read.
     """
 
     nights: Mapping[str, tuple[Night, ...]]
     finished: Mapping[str, tuple[Night, ...]]
     cut_short: frozenset[str]
+    again: tuple[Night, ...]
     damaged: Mapping[str, str]
 
 
 def overview(state_dir: Path, output: Path, date: str | None) -> Answer:
     """Write `output`/overview.md and `output`/index.html for the night of `date` (UTC, YYYY-MM-DD).
 
-    None: the last night on record, or today if that is older than yesterday: nights that never came are no pass. In a
-    job of GitHub's runner the page is also the job's summary. The exit code is that of the worst runner class.
+    None: the last night on record, or today if that is older than yesterday: nights that never came are no pass. Empty:
+    today, for a job whose plan died before it could say. In a job of GitHub's runner the page is also the job's
+    summary, and output `newest` says whether no later night is on record. The exit code is that of the worst runner
+    class; without any, that of nothing to say.
 
     Raises:
         UsageError: `date` is no date.
@@ -64,13 +72,20 @@ def overview(state_dir: Path, output: Path, date: str | None) -> Answer:
     """
     workspace = Workspace(content_root(), state_dir)
     data = read_overview(workspace, date, today=datetime.now(UTC).date())
+    if data is None:
+        words = "no runner class of service.toml has a nightly, and none measured that night: there is nothing to show"
+        if os.environ.get("GITHUB_STEP_SUMMARY"):
+            write_outputs(read_environment(os.environ), {"newest": "false"})
+        return Answer((words,), EXIT_CODES[Finding.NO_WORSE])
     paths = (output / MARKDOWN_NAME, output / HTML_NAME)
     page = markdown(data, whole_name=HTML_NAME)
     try:
         write_whole(paths[0], page)
         write_whole(paths[1], html(data))
         if os.environ.get("GITHUB_STEP_SUMMARY"):
-            write_summary(read_environment(os.environ), page)
+            environment = read_environment(os.environ)
+            write_summary(environment, page)
+            write_outputs(environment, {"newest": "true" if _is_newest(workspace, data) else "false"})
     except OSError as error:
         raise StoreError(
             f"the overview cannot be written to {output}",
@@ -87,8 +102,10 @@ def overview(state_dir: Path, output: Path, date: str | None) -> Answer:
     return Answer(tuple(map(log_line, lines)), EXIT_CODES[data.finding])
 
 
-def read_overview(workspace: Workspace, wanted: str | None, *, today: date) -> Overview:
-    """Everything the page says of one night. `today` (UTC) names the night if there is none on record at all.
+def read_overview(workspace: Workspace, wanted: str | None, *, today: date) -> Overview | None:
+    """Everything the page says of one night; None if nobody waits for one and none was measured.
+
+    `today` (UTC) names the night if there is none on record at all.
 
     Raises UsageError and ContentError as `overview`.
     """
@@ -100,10 +117,13 @@ def read_overview(workspace: Workspace, wanted: str | None, *, today: date) -> O
         {name: tuple(each for each in nights if each.date <= of_date) for name, nights in records.nights.items()},
         records.finished,
         records.cut_short,
+        tuple(each for each in records.again if each.date == of_date),
         records.damaged,
     )
     tonight = {name: _of_date(nights, of_date) for name, nights in records.nights.items()}
     shown = [name for name in records.nights if name in expected or name in records.damaged or tonight[name]]
+    if not shown:
+        return None
     causes = causes_of(
         {name: records.finished[name] for name in shown if name not in records.damaged},
         tuple(name for name in expected if name not in records.damaged),
@@ -117,7 +137,7 @@ def read_overview(workspace: Workspace, wanted: str | None, *, today: date) -> O
         changes=tuple(
             changes_of(records.nights[name], night, workspace.trials_dir, service.source)
             for name in shown
-            for night in tonight[name][-1:]
+            for night in tonight[name]
         ),
         trends=tuple(trend for name in shown for trend in trends_of(name, records.nights[name], of_date)),
         links=cause_links(causes, every_night, workspace.trials_dir, service.source),
@@ -132,6 +152,7 @@ def _read(workspace: Workspace, expected: Sequence[str]) -> Records:
     complete: dict[str, tuple[Night, ...]] = {}
     damaged: dict[str, str] = {}
     cut_short: set[str] = set()
+    again: list[Night] = []
     for name in dict.fromkeys((*expected, *there)):
         try:
             recorded = read_nights(directory, name)
@@ -147,13 +168,23 @@ def _read(workspace: Workspace, expected: Sequence[str]) -> Records:
             )
             continue
         nights[name], complete[name] = whole(recorded), finished(recorded)
+        again += measured_again(recorded)
         cut_short |= {
             each.run_id for each in nights[name] if _measured(each) and each.run_id + SETTLED_SUFFIX not in halves
         }
-    return Records(nights, complete, frozenset(cut_short), damaged)
+    return Records(nights, complete, frozenset(cut_short), tuple(again), damaged)
+
+
+def _is_newest(workspace: Workspace, data: Overview) -> bool:
+    """False if a later night is on record: this page must not take the place of that one's."""
+    nights = _read(workspace, ()).nights.values()
+    latest = (datetime.now(UTC).date() + timedelta(days=1)).isoformat()  # a wrong clock is no night
+    return not any(data.date < night.date <= latest for every in nights for night in every if _measured(night))
 
 
 def _date(wanted: str | None, records: Records, today: date) -> str:
+    if wanted == "":
+        return today.isoformat()
     if wanted is None:
         near = [(today + timedelta(days=days)).isoformat() for days in (-1, 0, 1)]  # a wrong clock is no night
         dates = {night.date for nights in records.nights.values() for night in nights if _measured(night)}
@@ -228,14 +259,25 @@ def _report(path: Path, runner_class: str) -> ReportData | None:
 
 
 def _reason_without_night(workspace: Workspace, runner_class: str, of_date: str) -> str:
-    """What a job that ended before its night was on record had to say that day; empty if it said nothing."""
-    day = re.sub("-", "", of_date)
-    reports = workspace.report_path(f"{day}T").parent
-    for path in sorted(reports.glob(f"{day}T*{SUFFIX}"), reverse=True):
+    """What a job that ended before its night was on record had to say of that night; empty if it said nothing.
+
+    It may have waited for its machine: the night is the one that its command names, else the day on which it began.
+    """
+    first = date.fromisoformat(of_date)
+    days = [(first + timedelta(days=days)).strftime("%Y%m%d") for days in range(WAITED_DAYS_MAX + 1)]
+    reports = workspace.report_path(f"{days[0]}T").parent
+    for path in sorted((each for day in days for each in reports.glob(f"{day}T*{SUFFIX}")), reverse=True):
         report = _report(path, runner_class)
-        if report is not None:
+        if report is not None and _night_of(report) == of_date:
             return report.verdict.reason
     return ""
+
+
+def _night_of(report: ReportData) -> str:
+    """The night (YYYY-MM-DD) that a nightly's report is about: from its command, else from its run id."""
+    named = _DATE_OPTION.search(report.repeat_command)
+    day = report.run_id[:8]
+    return named["date"] if named is not None else f"{day[:4]}-{day[4:6]}-{day[6:]}"
 
 
 def _notes(wanted: str | None, of_date: str, records: Records, shown: Sequence[str]) -> tuple[str, ...]:
@@ -245,6 +287,11 @@ def _notes(wanted: str | None, of_date: str, records: Records, shown: Sequence[s
     if wanted is None and last < of_date:
         known = f"the last night on record is of {last}: --date {last} shows it" if last else "no night is on record"
         notes.append(f"This is about {of_date}, today (UTC), since nothing newer ran; {known}.")
+    if records.again:
+        names = [f"{each.runner_class} in run {each.run_id}" for each in records.again]
+        more = f" and {len(names) - CLASSES_NAMED_MAX} more" if len(names) > CLASSES_NAMED_MAX else ""
+        named = ", ".join(names[:CLASSES_NAMED_MAX])
+        notes.append(f"Measured again, which does not count, the first finished night of a date does: {named}{more}.")
     others = [name for name in records.nights if name not in shown and records.nights[name]]
     if others:
         more = f" and {len(others) - CLASSES_NAMED_MAX} more" if len(others) > CLASSES_NAMED_MAX else ""

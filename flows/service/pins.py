@@ -1,7 +1,8 @@
 """Recorded pins of builds are renewed by pull requests: `redline github pins`.
 
 One pull request per pin of service.toml. The new build is resolved in a folder of its own, so that what is installed
-beside it is looked up anew as well. A pin is renewed for the Python that runs Redline and for this kind of processor.
+beside it is looked up anew as well. A pin is renewed for the Python that runs Redline, which must be that of the record
+unless somebody names the build, and for this kind of processor.
 """
 
 from __future__ import annotations
@@ -110,7 +111,8 @@ def _renewed(github: GitHub, base: str, settings: ServiceSettings, renewal: _Ren
     before = read_pin(renewal.path) if renewal.path.exists() or not renewal.spec else None
     state_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="renewing-", dir=state_dir) as folder:
-        after = _resolved(renewal.spec or newest_of(before), before, Path(folder))
+        # Somebody who names a build means it for the Python of the workflow, which is that of the legs.
+        after = _resolved(renewal.spec or newest_of(before), None if renewal.spec else before, Path(folder))
         if before is not None and before.pin_id == after.pin_id:
             return f"{text(after.label)} is the newest there is; nothing is proposed"
         record = Path(folder) / "record.json"
@@ -158,13 +160,13 @@ def _newest_on_index(pin: BuildPin) -> str:
 
 
 def _resolved(spec: str, before: BuildPin | None, scratch: Path) -> BuildPin:
-    """The pin of a spec that others can install too, for the Python of the one it replaces. Raises UsageError."""
+    """The pin of a spec that others can install too, for the Python of the one before, if any. Raises UsageError."""
     if before is not None and before.kind is not BuildKind.IMAGE and before.python_version != python_version():
         raise UsageError(
             "the pin is of another Python",
             expected=f"Python {before.python_version}, which its runners have",
             found=f"Python {python_version()}, which runs this step",
-            next_step="renew it with that Python: python-version of the workflow",
+            next_step="set REDLINE_PYTHON as its runners have it, or name a build to record for this Python: --build",
         )
     found = resolve(spec, state_dir=scratch)
     if found.kind not in RECORDABLE:

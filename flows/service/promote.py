@@ -1,8 +1,8 @@
 """Runs become baselines by a pull request that holds the evidence: `redline github promote`.
 
 One pull request per runner class, on a branch that only Redline writes to. What an open one proposes already stays in
-it unless the same scenario is proposed anew. The same promotion again changes nothing: the moment of acceptance that
-the branch holds is kept.
+it unless the same scenario is proposed anew, or got another baseline since. The same promotion again changes nothing:
+the moment of acceptance that the branch holds is kept.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from redline.errors import ContentError, ExitCode, GitHubMissingError, UsageErro
 from redline.github import fields
 from redline.github.client import GitHub, github_of, segment
 from redline.github.environment import Environment
-from redline.github.pulls import file_at, propose
-from redline.markdown import code
+from redline.github.pulls import file_at, merge_base, propose
+from redline.markdown import code, text
 from redline.model import Baseline, BuildPin, Finding, RunnerFingerprint, SystemUnderTest
 from reports.proposal import BaselineMove, Promotion, RunVerdict, promotion_body, promotion_title
 
@@ -43,13 +43,15 @@ Files: TypeAlias = dict[str, bytes | None]
 class _Desk:
     """One runner class's proposal in the making. `head`: the commit of the open pull request, empty without one.
 
-    `draft`: a folder of our own that the proposed files are written to, as they would lie in the content.
+    `parted`: the commit where it left the branch to merge into, empty without one. `draft`: a folder of our own that
+    the proposed files are written to, as they would lie in the content.
     """
 
     github: GitHub
     workspace: Workspace
     runner_class: str
     head: str
+    parted: str
     draft: Path
 
     def path(self, relative: Path) -> str:
@@ -58,12 +60,28 @@ class _Desk:
 
     def on_branch(self, relative: Path) -> bytes | None:
         """A file as the open pull request has it; None if it has none. Raises GitHubError."""
-        if not self.head:
+        return self.at(relative, self.head)
+
+    def at(self, relative: Path, commit: str) -> bytes | None:
+        """A file at a commit; None if it has none, or there is no commit. Raises GitHubError."""
+        if not commit:
             return None
         try:
-            return file_at(self.github, self.path(relative), self.head, bytes_max=BASELINE_BYTES_MAX)
+            return file_at(self.github, self.path(relative), commit, bytes_max=BASELINE_BYTES_MAX)
         except GitHubMissingError:
             return None
+
+    def blobs(self, folder: Path, commit: str) -> dict[str, str]:
+        """Name -> blob of the JSON files right in a folder at a commit; none without the folder. Raises GitHubError."""
+        try:
+            listed = self.github.get(f"contents/{'/'.join(map(segment, self.path(folder).split('/')))}", ref=commit)
+        except GitHubMissingError:
+            return {}
+        return {
+            fields.text(each, "name"): fields.commit(each, "sha")
+            for each in listed
+            if fields.text(each, "type") == "file" and fields.text(each, "name").endswith(".json")
+        }
 
 
 def promote(environment: Environment, state_dir: Path, runs: Sequence[str], reason: str) -> Answer:
@@ -71,7 +89,7 @@ def promote(environment: Environment, state_dir: Path, runs: Sequence[str], reas
 
     Raises:
         UsageError: no such run, the runs do not belong together, or nobody says why.
-        InvalidMeasurementError: a trial of a run is not valid.
+        InvalidMeasurementError: a trial of a run is not valid, or a sign-off did not say yes.
         GitHubError: GitHub refuses or does not answer; the same promotion can be made again.
     """
     workspace = Workspace(content_root(), state_dir)
@@ -82,7 +100,8 @@ def promote(environment: Environment, state_dir: Path, runs: Sequence[str], reas
         for runner_class in dict.fromkeys(each.baseline.runner_class for each in accepted):
             branch = branch_of("promote", runner_class)
             head = open_proposal(github, branch, base)
-            desk = _Desk(github, workspace, runner_class, head, Path(folder))
+            parted = merge_base(github, base, head) if head else ""
+            desk = _Desk(github, workspace, runner_class, head, parted, Path(folder))
             chosen = [each for each in accepted if each.baseline.runner_class == runner_class]
             lines.append(_proposed(desk, branch, base, chosen))
     return told(environment, "Promotion", lines, ExitCode.NO_WORSE)
@@ -99,7 +118,8 @@ def _proposed(desk: _Desk, branch: str, base: str, accepted: Sequence[Accepted])
         move, written = _move(desk, each)
         moves.append(move)
         files |= written
-    for move, written in _earlier(desk, {each.baseline.scenario for each in new}):
+    earlier, overtaken = _earlier(desk, {each.baseline.scenario for each in new})
+    for move, written in earlier:
         moves.append(move)
         files |= written
     promotion = Promotion(desk.runner_class, tuple(moves))
@@ -108,7 +128,11 @@ def _proposed(desk: _Desk, branch: str, base: str, accepted: Sequence[Accepted])
     if not url:
         return f"{code(desk.runner_class)}: these runs are its baselines already; nothing is proposed"
     names = ", ".join(code(move.after.scenario) for move in moves)
-    return f"{code(desk.runner_class)}: {names} proposed as baselines in {url}"
+    said = f"{code(desk.runner_class)}: {names} proposed as baselines in {url}"
+    if overtaken:
+        left_out = ", ".join(map(code, overtaken))
+        said += f"; no longer proposed, because {text(base)} has another baseline since: {left_out}"
+    return said
 
 
 def _is_accepted(workspace: Workspace, baseline: Baseline) -> bool:
@@ -171,22 +195,27 @@ def _parsed(desk: _Desk, relative: Path, content: bytes) -> Baseline:
     )
 
 
-def _earlier(desk: _Desk, without: set[str]) -> list[tuple[BaselineMove, Files]]:
-    """What the open pull request proposes for other scenarios: it stays as it is."""
+def _earlier(desk: _Desk, without: set[str]) -> tuple[list[tuple[BaselineMove, Files]], list[str]]:
+    """What the open pull request proposes for other scenarios, which stays as it is; and what of it is overtaken.
+
+    It proposes what differs from the commit where it left the branch to merge into: every other file is an older state
+    of that branch. Overtaken is a scenario whose baseline was changed there since: proposed again, it would undo that.
+    """
     if not desk.head:
-        return []
+        return [], []
     folder = Path("baselines") / desk.runner_class
-    try:
-        listed = desk.github.get(f"contents/{'/'.join(map(segment, desk.path(folder).split('/')))}", ref=desk.head)
-    except GitHubMissingError:
-        return []
-    names = [fields.text(each, "name") for each in listed if fields.text(each, "type") == "file"]
-    found = []
-    for name in sorted(each for each in names if each.endswith(".json"))[:BASELINES_MAX]:
+    below = desk.blobs(folder, desk.parted)
+    changed = [name for name, blob in desk.blobs(folder, desk.head).items() if below.get(name) != blob]
+    found, overtaken = [], []
+    for name in sorted(changed)[:BASELINES_MAX]:
         relative = folder / Path(name).name
         content = desk.on_branch(relative)
-        own = desk.workspace.root / relative
-        if relative.stem in without or content is None or (own.exists() and own.read_bytes() == content):
+        path = desk.workspace.root / relative
+        own = path.read_bytes() if path.exists() else None
+        if relative.stem in without or content is None or own == content:
+            continue
+        if own != desk.at(relative, desk.parted):
+            overtaken.append(relative.stem)
             continue
         baseline = _parsed(desk, relative, content)
         files: Files = {desk.path(relative): content}
@@ -195,7 +224,7 @@ def _earlier(desk: _Desk, without: set[str]) -> list[tuple[BaselineMove, Files]]
             files[desk.path(pin)] = record
         before = desk.workspace.baseline(desk.runner_class, relative.stem)
         found.append((BaselineMove(before, baseline, earlier=True), files))
-    return found
+    return found, overtaken
 
 
 # --- the evidence -----------------------------------------------------------------------------------------------

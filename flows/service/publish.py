@@ -1,7 +1,7 @@
 """`redline github publish`: the job that runs after a gate, with the rights that no leg had, and tells who asked.
 
-Nothing that a leg handed in is believed: the pages are made anew from its data, and every address, number and commit
-in them comes from GitHub.
+Nothing that a leg handed in is believed: the pages are made anew from its data. Which pull request, runner classes and
+commits they are about is in the run's title and in its jobs' names, which GitHub keeps and no leg can change.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def publish(environment: Environment, legs_dir: Path | None, *, clock: Clock | N
         jobs = leg_jobs(github, run, desk.gate_legs)
         if not jobs:
             return told(environment, HEADING, ["nothing to publish: nothing was measured"], ExitCode.NO_WORSE)
-        if run.conclusion == "cancelled" and not any(job.timed_out for job in jobs):
+        if run.conclusion == "cancelled" and all(job.cancelled_by_hand for job in jobs):
+            # One leg that ended otherwise is told, and the cancelled ones beside it as legs without a result.
             return told(environment, HEADING, ["nothing to publish: the run was cancelled"], ExitCode.NO_WORSE)
         answer = gate_answer(desk, run, jobs, legs_dir)
         done = deliver(desk, answer, run)

@@ -1,41 +1,71 @@
 """Justifications on their way into the store: out of the gate's runs in which nobody's code was run.
 
 `decide` leaves a reason in the artifact `decision` of its own run. In a run that measured, a leg could have put another
-artifact in its place; a run that only took a reason has no leg, and nothing of a stranger's was executed in it.
+artifact in its place; a run that only took a reason has no leg, and nothing of a stranger's was executed in it. They
+are looked for by the artifact's name: most runs of the gate are comments that are no commands, and left none.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows.merge import MergedFolder, merged_folder
 from flows.service.desk import DECISION_ARTIFACT
 from flows.service.leg_jobs import DECISION_LIMITS
 from redline.errors import GitHubMissingError, RedlineError
-from redline.github.artifacts import Artifact, WorkflowRun, artifacts_of, fetch, runs_of
+from redline.github.artifacts import Artifact, WorkflowRun, artifacts_called, fetch, runs_of
 from redline.github.client import GitHub
 from redline.markdown import one_line
 
 WORKFLOW = "gate.yml"
 EVENT = "issue_comment"
+CONCLUSIONS = ("success", "failure")
+"""Of the runs that took a reason; the many runs of comments that are no commands were skipped."""
 REASONS = "justifications"
-RUNS_MAX = 100
+RUNS_MAX = 1000  # more GitHub does not list
 
 
-def reasons_of(github: GitHub, branch: str, known: Collection[int]) -> tuple[tuple[WorkflowRun, Artifact], ...]:
-    """Artifacts with reasons that are not `known`, oldest first; none where there is no gate. Raises GitHubError."""
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """What may hold reasons, oldest first. `of_measurements`: artifacts by id whose run had a leg: never taken.
+
+    `remarks`: what was not looked at.
+    """
+
+    found: tuple[tuple[WorkflowRun, Artifact], ...] = ()
+    of_measurements: frozenset[int] = frozenset()
+    remarks: tuple[str, ...] = ()
+
+
+def reasons_of(github: GitHub, branch: str, known: Collection[int]) -> Reasons:
+    """What there is of reasons that is not `known`; nothing where there is no gate. Raises GitHubError."""
+    named = artifacts_called(github, DECISION_ARTIFACT)
+    waiting = [each for each in named if not each.expired and each.id not in known]
+    if not waiting:
+        return Reasons()
+    since = min(each.created_at for each in waiting)
+    runs: dict[int, WorkflowRun] = {}
+    remarks = []
     try:
-        runs = runs_of(github, WORKFLOW, branch=branch, event=EVENT, count_max=RUNS_MAX)
+        for conclusion in CONCLUSIONS:
+            listed = runs_of(github, WORKFLOW, branch=branch, event=EVENT, status=conclusion, count_max=RUNS_MAX)
+            runs |= {run.id: run for run in listed}
+            if len(listed) >= RUNS_MAX and listed[-1].created_at > since:
+                remarks.append(
+                    f"reasons from before {listed[-1].created_at[:10]} were not looked for: more than {RUNS_MAX} runs"
+                    f" of {WORKFLOW} with the end {conclusion} since"
+                )
     except GitHubMissingError:
-        return ()
-    found = []
-    for run in runs:
-        offered = [each for each in artifacts_of(github, run.id) if each.name == DECISION_ARTIFACT and not each.expired]
-        if len(offered) == 1 and offered[0].id not in known and not _measured(github, run):
-            found.append((run, offered[0]))
-    return tuple(sorted(found, key=lambda each: each[1].id))
+        return Reasons()
+    of_run = Counter(each.run_id for each in named if not each.expired)
+    # Of two with one name, nobody knows which `decide` left.
+    offered = [(runs[each.run_id], each) for each in waiting if each.run_id in runs and of_run[each.run_id] == 1]
+    measured = frozenset(artifact.id for run, artifact in offered if _measured(github, run))
+    return Reasons(tuple(each for each in offered if each[1].id not in measured), measured, tuple(remarks))
 
 
 def take_reason(

@@ -28,40 +28,31 @@ _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a leg must agree with. `head_sha`: empty if nobody but the legs themselves knows it."""
+    """GitHub's word, which a leg must agree with. `base`: the merge base's first digits. `head_sha`: 40 digits."""
 
     repository: str
     number: int
+    base: str
     head_sha: str
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A leg as it is published, and the commits that it says it compared: 40 hex digits each, or empty."""
-
-    leg: Leg
-    head_sha: str = ""
-    base_sha: str = ""
 
 
 class _RefusedError(Exception):
     """Why a leg's word is not taken: our words, with nothing of its own in them."""
 
 
-def received(folder: Path, job: LegJob, settings: LegSettings, asked: Asked) -> Received:
+def received(folder: Path, job: LegJob, settings: LegSettings, asked: Asked) -> Leg:
     """What this folder says of this leg; never raises for what the folder holds."""
     try:
         record = _record(folder)
         _require_same(record, job, asked)
         if record.problem:
             said = markdown.one_line(record.problem, PROBLEM_CHARS_MAX)
-            leg = dead(job, f"it made no report; it says: {said}")
-            return Received(leg, record.head_sha, record.base_sha)
+            return dead(job, f"it made no report; it says: {said}")
         report = _report(folder, record)
         _require_builds(report, record, settings)
     except _RefusedError as error:
-        return Received(dead(job, str(error)))
-    return Received(Leg(job.runner, report, url=job.url), record.head_sha, record.base_sha)
+        return dead(job, str(error))
+    return Leg(job.runner, report, url=job.url)
 
 
 def dead(job: LegJob, problem: str) -> Leg:
@@ -89,8 +80,10 @@ def _require_same(record: LegRecord, job: LegJob, asked: Asked) -> None:
         raise _RefusedError("it says that it is of another pull request; nothing of it was used")
     if not record.head_sha or not record.base_sha:
         raise _RefusedError("it does not say which commits it compared; nothing of it was used")
-    if asked.head_sha and record.head_sha != asked.head_sha:
+    if record.head_sha != asked.head_sha:
         raise _RefusedError("it says that it measured another commit than was asked for; nothing of it was used")
+    if not record.base_sha.startswith(asked.base):
+        raise _RefusedError("it says that it measured against another merge base; nothing of it was used")
 
 
 def _report(folder: Path, record: LegRecord) -> ReportData:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from redline.github.events import PullEvent
 from redline.github.pulls import Pull
-from redline.model import GateSettings, Permission, Trigger
+from redline.model import COMMIT_SHA, GateSettings, Permission, Trigger
 
 
 class Ruling(enum.Enum):
@@ -64,17 +64,20 @@ def may_start(event: PullEvent, pull: Pull, held: Permission, gate: GateSettings
 
 
 def fits(commit: str, pull: Pull) -> Ruled:
-    """May a command, or a start by hand, run this pull request? `commit`: what it named, or empty."""
+    """May a command, or a start by hand, run this pull request? `commit`: what it named, or empty.
+
+    A stranger makes a second commit with the same first digits in no time, and could push it after the first was read.
+    """
     if pull.state != "open":
         return Ruled(Ruling.NOTHING, "the pull request is closed")
+    if pull.fork and COMMIT_SHA.fullmatch(commit) is None:
+        return Ruled(
+            Ruling.NOTHING,
+            "a fork's commit must be named with all its 40 digits, so that nothing runs that came after you read it: "
+            "`/redline run COMMIT`",
+        )
     if commit and not pull.head_sha.startswith(commit):
         return Ruled(
             Ruling.NOTHING, "this is not the newest commit: read what has come since, then name the one you have read"
-        )
-    if pull.fork and not commit:
-        return Ruled(
-            Ruling.NOTHING,
-            "a fork's commit must be named, so that nothing runs that came after you read it: "
-            "`/redline run COMMIT`, with at least 7 of its digits",
         )
     return Ruled(Ruling.START, "allowed")

@@ -115,7 +115,8 @@ def open_index() -> Iterator[WheelIndex]:
             "Redline does not know where vLLM's nightly and per-commit wheels are",
             expected=f"${INDEX_VARIABLE}, the address of vLLM's wheel index or of a mirror of it",
             found="no such variable",
-            next_step=f"export {INDEX_VARIABLE}=https://... ; vLLM's installation page says which address",
+            next_step=f"export {INDEX_VARIABLE}=https://... ; vLLM's installation page says which address. "
+            "In the service it is a repository variable (docs/github.md)",
         )
     with httpx.Client(verify=trust(), auth=address.auth, timeout=ANSWER_S_MAX, follow_redirects=True) as client:
         yield WheelIndex(address, client)

@@ -7,11 +7,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from redline.cli.options import Commands, add_state, say, state_dir_of
+from redline.cli.options import JOB_VARIABLE, Commands, add_state, say, state_dir_of
+from redline.errors import UsageError
 
 if TYPE_CHECKING:
     from redline.github.environment import Environment
 
+ASKED_WITH = "The token: $REDLINE_GITHUB_TOKEN, else $GITHUB_TOKEN."
 KINDS = ("run", "gate", "nightly", "sign-off")
 
 
@@ -27,14 +29,19 @@ def add_commands(commands: Commands) -> None:
 
 def _add_before(steps: Commands) -> None:
     decide = steps.add_parser(
-        "decide", help="what does this event ask for, and may whoever sent it? outputs: run, legs"
+        "decide",
+        help="what does this event ask for, and may whoever sent it? outputs: run, legs",
+        description="Reads the event in $GITHUB_EVENT_PATH: pull_request_target, issue_comment or workflow_dispatch. "
+        "Permissions: actions: read, checks: write, contents: read, pull-requests: write. " + ASKED_WITH,
     )
     decide.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="pins to measure, a justification to keep"
     )
     decide.set_defaults(action=_decide)
-    legs = steps.add_parser("legs", help="the jobs of a nightly or a sign-off: output legs, a matrix")
-    legs.add_argument("--use", choices=("nightly", "signoff"), required=True)
+    legs = steps.add_parser(
+        "legs", help="which runner class measures what: output legs, a matrix; outside a job only said"
+    )
+    legs.add_argument("--use", choices=("gate", "nightly", "signoff"), required=True, help="a gate is only said")
     legs.add_argument("--version", default="", metavar="X.Y.Z", help="of a sign-off")
     legs.set_defaults(action=_legs)
 
@@ -53,15 +60,39 @@ def _add_leg(steps: Commands) -> None:
 
 
 def _add_after(steps: Commands) -> None:
-    publish = steps.add_parser("publish", help="tell the pull request: comment and check run, from legs nobody trusts")
+    publish = steps.add_parser(
+        "publish",
+        help="tell the pull request: comment and check run, from legs nobody trusts",
+        description="Reads the event workflow_run of the gate in $GITHUB_EVENT_PATH. "
+        "Permissions: actions: read, checks: write, contents: read, pull-requests: write. " + ASKED_WITH,
+    )
     publish.add_argument("--legs", type=Path, metavar="DIR", help="folders of this run's legs (default: download)")
     publish.set_defaults(action=_publish)
-    collect = steps.add_parser("collect", help="fetch the last state and every leg since, and merge them")
+    collect = steps.add_parser(
+        "collect",
+        help="fetch the last state and every leg since, and merge them",
+        description="Any event. Permissions: actions: read, contents: read. " + ASKED_WITH,
+    )
     collect.add_argument("--workflow", default="nightly.yml", metavar="FILE", help="whose runs (default: %(default)s)")
     collect.add_argument("--legs", type=Path, metavar="DIR", help="folders of this run's legs")
+    collect.add_argument(
+        "--first",
+        nargs="?",
+        const="true",
+        default="false",
+        choices=("true", "false", ""),
+        help="begin anew where the state is gone: the nights, levels and reasons from before are lost",
+    )
     add_state(collect)
     collect.set_defaults(action=_collect)
-    issues = steps.add_parser("issues", help="one issue per cause that a nightly found: opened, updated, closed")
+    answer = steps.add_parser("answer", help="may it be released? One page over every leg of a sign-off")
+    answer.add_argument("--kind", choices=("sign-off",), required=True)
+    answer.set_defaults(action=_answer)
+    issues = steps.add_parser(
+        "issues",
+        help="one issue per cause that a nightly found: opened, updated, closed",
+        description="Any event. Permissions: contents: read, issues: write. " + ASKED_WITH,
+    )
     issues.add_argument("--date", metavar="DATE", help="the night, YYYY-MM-DD (default: the last one on record)")
     add_state(issues)
     issues.set_defaults(action=_issues)
@@ -85,6 +116,12 @@ def _environment() -> Environment:
     return read_environment(os.environ)
 
 
+def _environment_if_any() -> Environment | None:
+    """The job's, for a step that somebody also calls to look at what it says. None outside of one."""
+    in_job = any(os.environ.get(name) for name in (JOB_VARIABLE, "GITHUB_REPOSITORY", "GITHUB_EVENT_NAME"))
+    return _environment() if in_job else None
+
+
 def _decide(arguments: argparse.Namespace) -> int:
     from flows.service import decide
 
@@ -94,7 +131,7 @@ def _decide(arguments: argparse.Namespace) -> int:
 def _legs(arguments: argparse.Namespace) -> int:
     from flows.service import legs
 
-    return say(legs.legs(_environment(), arguments.use, arguments.version))
+    return say(legs.legs(_environment_if_any(), arguments.use, arguments.version))
 
 
 def _leg(arguments: argparse.Namespace) -> int:
@@ -121,7 +158,16 @@ def _publish(arguments: argparse.Namespace) -> int:
 def _collect(arguments: argparse.Namespace) -> int:
     from flows.service import collect
 
-    return say(collect.collect(_environment(), state_dir_of(arguments), arguments.workflow, arguments.legs))
+    first = arguments.first == "true"
+    return say(
+        collect.collect(_environment(), state_dir_of(arguments), arguments.workflow, arguments.legs, first=first)
+    )
+
+
+def _answer(_: argparse.Namespace) -> int:
+    from flows.service import joint_answer
+
+    return say(joint_answer.answer(_environment()))
 
 
 def _issues(arguments: argparse.Namespace) -> int:
@@ -133,7 +179,15 @@ def _issues(arguments: argparse.Namespace) -> int:
 def _promote(arguments: argparse.Namespace) -> int:
     from flows.service import promote
 
-    return say(promote.promote(_environment(), state_dir_of(arguments), tuple(arguments.runs), arguments.reason))
+    environment = _environment()
+    if not environment.actor:
+        raise UsageError(
+            "nobody is known to have asked for this",
+            expected="GITHUB_ACTOR, who then stands in the baseline as who accepted it",
+            found="it is not set",
+            next_step="start the workflow promote.yml, or set GITHUB_ACTOR to your login",
+        )
+    return say(promote.promote(environment, state_dir_of(arguments), tuple(arguments.runs), arguments.reason))
 
 
 def _pins(arguments: argparse.Namespace) -> int:

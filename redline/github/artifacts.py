@@ -62,6 +62,19 @@ def artifacts_of(github: GitHub, run_id: int) -> tuple[Artifact, ...]:
     return tuple(sorted((_artifact(each, run_id) for each in listed), key=lambda each: each.id))
 
 
+def artifacts_called(github: GitHub, name: str) -> tuple[Artifact, ...]:
+    """The repository's artifacts of a name, whoever uploaded them, oldest first. Raises GitHubError.
+
+    `run_id` is 0 where the run was deleted.
+    """
+    found = []
+    for each in github.pages("actions/artifacts", "artifacts", name=name):
+        run = each.get("workflow_run") if isinstance(each, dict) else None
+        number = run.get("id") if isinstance(run, dict) else None
+        found.append(_artifact(each, number if isinstance(number, int) else 0))
+    return tuple(sorted((each for each in found if each.name == name), key=lambda each: each.id))
+
+
 def runs_of(
     github: GitHub, workflow: str, *, branch: str = "", event: str = "", status: str = "", count_max: int = 100
 ) -> tuple[WorkflowRun, ...]:

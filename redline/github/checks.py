@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from redline.errors import GitHubMissingError
@@ -34,12 +35,16 @@ _CUT = "\n\n(cut: GitHub takes no more)"
 
 
 class FoundCheck(NamedTuple):
-    """A check run of ours: `external_id` as it was given, `conclusion` in GitHub's words, empty while it runs."""
+    """A check run of ours: `external_id` as it was given, `conclusion` in GitHub's words, empty while it runs.
+
+    `completed_at`: when it was last written, UTC, ISO 8601; empty if GitHub does not say.
+    """
 
     id: int
     external_id: str
     conclusion: str
     title: str
+    completed_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class _Wanted:
             "name": self.name,
             "status": "completed",
             "conclusion": self.page.conclusion.value,
+            # Said with every change: left out, GitHub may keep the time of the page that stood there before.
+            "completed_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "external_id": self.external_id,
             "output": output,
         }
@@ -89,6 +96,7 @@ def find_check(github: GitHub, head_sha: str, name: str) -> FoundCheck | None:
         fields.text(newest, "external_id").removeprefix(_OURS),
         fields.text(newest, "conclusion"),
         fields.text(newest, "output", "title"),
+        fields.text(newest, "completed_at"),
     )
 
 

@@ -39,6 +39,14 @@ class PullEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class RetargetEvent:
+    """A pull request was given another base: what was measured was about the one before. `sender` did it."""
+
+    number: int
+    sender: str
+
+
+@dataclass(frozen=True, slots=True)
 class CommentEvent:
     """Somebody wrote a comment below a pull request. `body`: their text. `at`: UTC, `url`: the comment's own."""
 
@@ -68,7 +76,7 @@ class Ignored:
     why: str
 
 
-Event: TypeAlias = PullEvent | CommentEvent | DispatchEvent | Ignored
+Event: TypeAlias = PullEvent | RetargetEvent | CommentEvent | DispatchEvent | Ignored
 
 
 def read_event(environment: Environment) -> Event:
@@ -87,9 +95,11 @@ def read_event(environment: Environment) -> Event:
 
 def _pull_event(payload: Mapping[str, Any]) -> Event:
     action = text(payload, "action")
-    if action not in PULL_ACTIONS:
-        return Ignored("of what happens to a pull request, labels and new commits start something")
     found = table(payload, "pull_request")
+    if action == "edited" and "base" in table(payload, "changes"):
+        return RetargetEvent(whole(found, "number"), login(table(payload, "sender")))
+    if action not in PULL_ACTIONS:
+        return Ignored("of what happens to a pull request, labels, new commits and a new base count")
     labels = found.get("labels")
     return PullEvent(
         action=action,
@@ -127,7 +137,7 @@ def _comment_event(payload: Mapping[str, Any]) -> Event:
 
 def _dispatch_event(payload: Mapping[str, Any]) -> Event:
     inputs = table(payload, "inputs")
-    number = str(inputs.get("number", "")).strip()
+    number = str(inputs.get("number", ""))  # as it is: the run's title repeats it, and `publish` reads that
     if not re.fullmatch(r"[1-9][0-9]{0,9}", number):
         raise unexpected("inputs.number", "the number of a pull request")
     commit = str(inputs.get("commit") or "").strip().lower()
@@ -144,8 +154,8 @@ def _dispatch_event(payload: Mapping[str, Any]) -> Event:
 
 # --- a workflow run that has ended ----------------------------------------------------------------------------------
 
-GATE_TITLE = re.compile(r"Gate of pull request ([1-9][0-9]{0,9})")
-_EXTERNAL_ID = re.compile(r"([1-9][0-9]{0,19})/([1-9][0-9]{0,5})")
+GATE_TITLE = re.compile(r"Gate of pull request ([1-9][0-9]{0,9})(?:, asked by [1-9][0-9]{0,19})?")
+"""With the number of whoever commented, if GitHub does not show them as one of the repository's people."""
 GATE_EVENTS = ("pull_request_target", "issue_comment", "workflow_dispatch")
 
 
@@ -162,16 +172,11 @@ class GateRun:
     conclusion: str
     url: str
 
-    @property
-    def external_id(self) -> str:
-        """What a check run keeps of where its verdict comes from: `RUN/ATTEMPT`."""
-        return f"{self.run_id}/{self.attempt}"
 
-
-def external_run(external_id: str) -> tuple[int, int] | None:
-    """(run, attempt) out of what `GateRun.external_id` made; None for anything else."""
-    found = _EXTERNAL_ID.fullmatch(external_id)
-    return (int(found[1]), int(found[2])) if found else None
+def title_number(display_title: str) -> int:
+    """The pull request that a run of the gate is for; 0 for any other title."""
+    title = GATE_TITLE.fullmatch(display_title)
+    return int(title[1]) if title else 0
 
 
 def read_gate_run(raw: Mapping[str, Any], default_branch: str) -> GateRun | Ignored:
@@ -186,14 +191,14 @@ def read_gate_run(raw: Mapping[str, Any], default_branch: str) -> GateRun | Igno
         return Ignored("its workflow's file may be the pull request's own: nothing that it says is believed")
     if event == "workflow_dispatch" and raw.get("head_branch") != default_branch:
         return Ignored("it was started from another branch than the default one: nothing that it says is believed")
-    title = GATE_TITLE.fullmatch(text(raw, "display_title"))
-    if title is None:
+    number = title_number(text(raw, "display_title"))
+    if not number:
         return Ignored("its title names no pull request")
     conclusion = raw.get("conclusion")
     return GateRun(
         run_id=whole(raw, "id"),
         attempt=whole(raw, "run_attempt"),
-        number=int(title[1]),
+        number=number,
         conclusion=conclusion if isinstance(conclusion, str) else "",
         url=text(raw, "html_url"),
     )

@@ -35,6 +35,8 @@ from redline.store.trials import MANIFEST, PINS, list_trials, sweep
 from redline.store.untrusted_file import names_in
 
 TRIALS, NIGHTS, REPORTS, JUSTIFICATIONS = "trials", "nights", "reports", "justifications"
+JUSTIFICATION = "justification"
+"""The kind of such an item."""
 LEG = "leg.json"
 COLLECTED = "collected.json"
 """Of a state directory: which artifacts it was made from (flows.service.collect)."""
@@ -93,9 +95,12 @@ def _hold(descriptor: int, state_dir: Path, wait_s: float) -> None:
             return
 
 
-def merge_folder(folder: Path, state_dir: Path, check_report: CheckReport) -> tuple[Item, ...]:
+def merge_folder(
+    folder: Path, state_dir: Path, check_report: CheckReport, *, with_reasons: bool = True
+) -> tuple[Item, ...]:
     """What became of everything in a leg's folder or another state directory. Call it with `merge_lock` held.
 
+    `with_reasons`: False for a folder whose maker may have run a stranger's code: its justifications are refused.
     What is damaged, hostile or of another version is refused by name, and the rest is taken all the same. Raises
     StoreError if the folder itself cannot be read.
     """
@@ -111,7 +116,8 @@ def merge_folder(folder: Path, state_dir: Path, check_report: CheckReport) -> tu
         found += _take_each("report", folder / REPORTS, lambda path: take_report(path, reports, check_report))
     if JUSTIFICATIONS in names:
         kept = state_dir / JUSTIFICATIONS
-        found += _take_each("justification", folder / JUSTIFICATIONS, lambda path: take_justification(path, kept))
+        take = (lambda path: take_justification(path, kept)) if with_reasons else _no_reason
+        found += _take_each(JUSTIFICATION, folder / JUSTIFICATIONS, take)
     foreign = set(names) - {TRIALS, NIGHTS, REPORTS, JUSTIFICATIONS, LEG} - NOT_MERGED
     found += [Item("file", name, Fate.REFUSED, NO_SUCH_THING) for name in sorted(foreign)]
     return tuple(found)
@@ -152,6 +158,10 @@ def _prepare(state_dir: Path) -> None:
         raise StoreError(
             f"{state_dir} could not be written", found=str(error), next_step="make room for it, or make it writable"
         ) from error
+
+
+def _no_reason(_: Path) -> Fate:
+    raise StoreError("a machine that measures gives no reasons: only a person's command does")
 
 
 def _take_trials(source: Path, target: Path) -> list[Item]:

@@ -108,11 +108,13 @@ def contents(request: Request) -> Reply:
     if sha is None:
         raise RefusedError(404, "No commit found for the ref")
     path = request.found["path"]
-    tree = request.state.trees[request.state.commits[sha].tree]
+    tree_sha = request.state.commits[sha].tree
+    tree = request.state.trees[tree_sha]
     below = {name.removeprefix(f"{path}/").split("/")[0] for name in tree if name.startswith(f"{path}/")}
     if below:
         kinds = {name: "file" if f"{path}/{name}" in tree else "dir" for name in sorted(below)}
-        return Reply(200, [{"type": kind, "name": name, "path": f"{path}/{name}"} for name, kind in kinds.items()])
+        listed = [{"type": kind, "name": name, "path": f"{path}/{name}"} for name, kind in kinds.items()]
+        return Reply(200, [each | {"sha": tree.get(each["path"], tree_sha)} for each in listed])
     if path not in tree:
         raise MissingError
     content = request.state.blobs[tree[path]]

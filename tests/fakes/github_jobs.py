@@ -42,6 +42,7 @@ def make_check(request: Request) -> Reply:
         "output": {"title": None, "summary": None, "text": None, "annotations_count": 0},
         "status": "queued",
         "conclusion": None,
+        "completed_at": None,
         "external_id": "",
         "details_url": "",
     }
@@ -85,7 +86,10 @@ def runs(request: Request) -> Listing:
 
 @route("GET", "actions/runs/{number}/jobs", "actions=read")
 def jobs(request: Request) -> Listing:
-    return Listing(request.state.jobs.get(_run(request)["id"], []), "jobs")
+    found = request.state.jobs.get(_run(request)["id"], [])
+    newest = max((each["run_attempt"] for each in found), default=1)
+    every = request.query.get("filter", "latest") == "all"
+    return Listing([each for each in found if every or each["run_attempt"] == newest], "jobs")
 
 
 @route("GET", "actions/runs/{number}/artifacts", "actions=read")
@@ -134,7 +138,8 @@ def _apply(request: Request, run: dict[str, Any], there: list[dict[str, Any]]) -
     for each in output.get("annotations", []):
         if not {"path", "start_line", "end_line", "annotation_level", "message"} <= each.keys():
             raise RefusedError(422, "Invalid request. an annotation misses a field")
-    run |= {key: body[key] for key in ("name", "status", "conclusion", "external_id", "details_url") if key in body}
+    kept = ("name", "status", "conclusion", "completed_at", "external_id", "details_url")
+    run |= {key: body[key] for key in kept if key in body}
     run["output"] |= {key: output[key] for key in ("title", "summary", "text") if key in output}
     listed = [*there, *({"title": None, "raw_details": None, **each} for each in output.get("annotations", []))]
     request.state.annotations[run["id"]] = listed

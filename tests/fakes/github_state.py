@@ -246,16 +246,18 @@ class GitHubState:
         }
         return self.runs[id_]
 
-    def job(self, run_id: int, name: str, conclusion: str | None = "success") -> dict[str, Any]:
-        """A job of a run."""
+    def job(self, run_id: int, name: str, conclusion: str | None = "success", attempt: int = 1) -> dict[str, Any]:
+        """A job of an attempt of a run."""
         id_ = next(self.ids)
         job = {
             "id": id_,
             "run_id": run_id,
+            "run_attempt": attempt,
             "name": name,
             "status": "completed" if conclusion else "in_progress",
             "conclusion": conclusion,
             "started_at": now(),
+            "completed_at": now() if conclusion else None,
             "html_url": f"https://github.example/{self.repository}/actions/runs/{run_id}/job/{id_}",
         }
         self.jobs.setdefault(run_id, []).append(job)

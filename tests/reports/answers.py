@@ -89,6 +89,10 @@ ANSWERS: dict[str, Callable[[], PublishedAnswer]] = {
     "justified": lambda: justified(leg(situations.regressed())),
     "justified-one-dead": lambda: justified(leg(situations.regressed()), dead()),
     "outdated": lambda: replace(answer(leg(situations.regressed())), outdated=True),
+    "chosen": lambda: replace(
+        answer(leg(situations.no_worse())), chosen=True, left_out=("offline-long", "server-long")
+    ),
+    "chosen-regressed": lambda: replace(answer(leg(situations.regressed())), chosen=True),
     "signoff-yes": lambda: _signoff(situations.signoff()),
     "signoff-no": lambda: _signoff(situations.signoff_targets()),
     "hostile": hostile,

@@ -28,6 +28,8 @@ from tests.reports.answers import ANSWERS, CHANGE, JUSTIFICATION, RUN_IDS, answe
         ("two-mixed", Conclusion.FAILURE),
         ("justified", Conclusion.NEUTRAL),
         ("justified-one-dead", Conclusion.FAILURE),
+        ("chosen", Conclusion.NEUTRAL),
+        ("chosen-regressed", Conclusion.FAILURE),
     ],
 )
 def test_a_required_check_passes_only_on_what_was_shown(situation: str, expected: Conclusion) -> None:
@@ -49,6 +51,8 @@ def test_a_justification_counts_only_for_what_its_author_saw() -> None:
         assert conclusion(other) is Conclusion.FAILURE
         assert "accepted by" not in check_page(other).summary
     assert conclusion(justified(regressed, leg(situations.inconclusive(), "h100-1"))) is Conclusion.ACTION_REQUIRED
+    chosen = replace(accepted, chosen=True)
+    assert conclusion(chosen) is Conclusion.FAILURE, "a choice of scenarios cannot be accepted"
     any_run = replace(accepted, justification=replace(JUSTIFICATION, run_ids=()))
     assert conclusion(any_run) is Conclusion.NEUTRAL
     both = replace(accepted, legs=(regressed, leg(situations.regressed(), "h100-1", 1)))

@@ -90,6 +90,8 @@ def test_every_golden_page_is_looked_at() -> None:
         ("two-one-dead", "## 💥 No answer: the job of mi300x-1 left none: the job ended without an artifact"),
         ("two-mixed", "## ❌ Slower: on h100-1, output throughput in offline-short is 17 % worse"),
         ("justified", "## ☑️ Regressed, accepted by @&#8203;octocat on 2026-11-22: the old path returned stale"),
+        ("chosen", "## ☑️ Chosen scenarios only. No worse: 4 metrics and the answers"),
+        ("chosen-regressed", "## ❌ Chosen scenarios only. Slower: output throughput in offline-short is 17 % worse"),
         ("signoff-yes", "## ✅ May it be released? Yes. No worse: 4 metrics and the answers of 1 scenario are within"),
         ("signoff-no", "## ❌ May it be released? No. Worse: rouge2 in llama2-70b-accuracy is 21.7, at least 22.013"),
     ],

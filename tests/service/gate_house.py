@@ -13,6 +13,7 @@ from typing import Any
 from flows.report_file import write_report
 from flows.request import Answer
 from flows.service.decide import decide
+from flows.service.leg_jobs import job_name
 from flows.service.publish import publish
 from redline.github.environment import Environment, read_environment
 from redline.github.waiting import Clock
@@ -36,7 +37,8 @@ permission = "write"
 
 [[legs]]
 runner = "h100-1"
-gate = "commit:{sha}/cuda130"
+gate = "commit:{sha}/cu130"
+scenarios = ["llama3.1-8b-offline-ci"]
 
 [[legs]]
 runner = "cpu"
@@ -53,10 +55,12 @@ def payload(name: str) -> dict[str, Any]:
     return found
 
 
-def command(body: str, author: str = "maintainer", comment_id: int = 5001) -> dict[str, Any]:
-    """The event of a comment."""
+def command(
+    body: str, author: str = "maintainer", comment_id: int = 5001, at: str = "2099-01-01T00:00:00Z"
+) -> dict[str, Any]:
+    """The event of a comment, which was written after everything that a test does, unless `at` says when."""
     found = payload("issue_comment_created")
-    found["comment"] |= {"body": body, "id": comment_id}
+    found["comment"] |= {"body": body, "id": comment_id, "created_at": at}
     found["comment"]["user"]["login"] = found["sender"]["login"] = author
     return found
 
@@ -101,9 +105,10 @@ class House:
         """What the server knows."""
         return self.api.state
 
-    def decide(self, event_name: str, event: Mapping[str, Any]) -> Step:
-        """Run `redline github decide` on an event."""
+    def decide(self, event_name: str, event: Mapping[str, Any], run_id: int = 0, attempt: int = 1) -> Step:
+        """Run `redline github decide` on an event, in a run of its own unless `run_id` names one."""
         environment, folder = self._environment(event_name, event)
+        environment = replace(environment, run_id=run_id or environment.run_id, run_attempt=attempt)
         output = folder / "decision"
         return self._step(folder, lambda: decide(environment, output, clock=self._clock()), output)
 
@@ -119,12 +124,21 @@ class House:
         return self.state.run(display_title=f"Gate of pull request {NUMBER}", conclusion=conclusion, **more)
 
     def leg(
-        self, run: Mapping[str, Any], content: Path | bytes | None, runner: str = "cpu", ended: str = "success"
-    ) -> None:
-        """A job of a run, and what it handed in."""
-        self.state.job(run["id"], f"leg {runner}", ended)
+        self,
+        run: Mapping[str, Any],
+        content: Path | bytes | None,
+        runner: str = "cpu",
+        ended: str = "success",
+        *,
+        commits: tuple[str, str] = (BASE_SHA, HEAD_SHA),
+        attempt: int = 1,
+        chosen: bool = False,
+    ) -> dict[str, Any]:
+        """A job of a run, which `decide` had measure these commits, and what it handed in."""
+        job = self.state.job(run["id"], job_name(runner, *commits, chosen=chosen), ended, attempt)
         if content is not None:
             self.state.upload(run["id"], f"leg-{runner}", content)
+        return job
 
     def leg_folder(self, report: ReportData = NO_WORSE, runner: str = "cpu", **record: Any) -> Path:
         """A leg's folder as `redline github leg` leaves it; `record` changes what leg.json says."""
@@ -218,11 +232,22 @@ def house(folder: Path, *, fork: bool = False, labels: tuple[str, ...] = ("redli
 
 
 def measured(
-    home: House, report: ReportData | None = None, runner: str = "cpu", ended: str = "success", **record: Any
+    home: House,
+    report: ReportData | None = None,
+    runner: str = "cpu",
+    ended: str = "success",
+    *,
+    commits: tuple[str, str] = (BASE_SHA, HEAD_SHA),
+    chosen: bool = False,
+    **record: Any,
 ) -> dict[str, Any]:
-    """A run of the gate with one leg that handed in a report; `record` changes what its leg.json says."""
+    """A run of the gate with one leg that handed in a report about the merge base and the commit of `commits`.
+
+    `record` changes what its leg.json says, whatever `decide` had it measure.
+    """
     run = home.gate_run(ended)
-    home.leg(run, home.leg_folder(report or NO_WORSE, runner, **record), runner)
+    said = {"base_sha": commits[0], "head_sha": commits[1]} | record
+    home.leg(run, home.leg_folder(report or NO_WORSE, runner, **said), runner, commits=commits, chosen=chosen)
     return run
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from flows.service.legs import served
+from flows.workspace import Workspace
 from redline.model import Finding
 from tests.service.gate_house import team_content
 from tests.service.workflow_runner import Event, Runner, starts
@@ -16,6 +19,7 @@ from tests.service.workflow_runner_files import read_action, read_workflow
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 EXAMPLE = CHECKOUT / "docs" / "examples" / "action" / "performance.yml"
+ON_ACCELERATORS = EXAMPLE.with_name("accelerator.yml")
 ACTION = read_action(CHECKOUT / "action.yml")
 STEPS = {step.key or step.name: step for step in ACTION.steps}
 PULL_REQUEST = Event("pull_request", {"action": "opened", "pull_request": {"number": 7, "head": {"sha": "2" * 40}}})
@@ -48,6 +52,34 @@ def test_the_example_is_ten_lines_that_start_for_a_pull_request():
     assert workflow.permissions == {}
     assert starts(workflow, PULL_REQUEST)
     assert set(step.options) == {name for name, each in ACTION.inputs.items() if each.get("required")}
+
+
+def test_the_example_with_accelerators_measures_what_the_pull_request_builds():
+    """Inputs that the action has, scenarios that the class can serve, and no fork's code on a machine of one's own."""
+    build, gate = read_workflow(ON_ACCELERATORS).jobs
+    asked = gate.steps[-1].options
+    assert set(asked) <= set(ACTION.inputs)
+    assert set(asked) >= {name for name, each in ACTION.inputs.items() if each.get("required")}
+    workspace, chosen = Workspace(CHECKOUT, CHECKOUT), json.loads(asked["scenarios"])
+    assert served(workspace, asked["runner-class"], chosen) == tuple(chosen)
+    assert workspace.runner_class(asked["runner-class"]).labels[-1] in gate.runs_on
+    fork = {"pull_request": {"head": {"repo": {"full_name": "newcomer/vllm"}}}}
+    github = {"event": fork, "repository": "team/vllm"}
+    assert not holds(build.condition, Surroundings({"github": github}))
+    assert holds(build.condition, Surroundings({"github": github | {"repository": "newcomer/vllm"}}))
+
+
+def test_the_examples_are_good_workflows():
+    """As actionlint sees it."""
+    venv = CHECKOUT / ".venv" / "bin"
+    config = CHECKOUT / ".github" / "actionlint.yaml"
+    done = subprocess.run(
+        [venv / "actionlint", "-config-file", config, EXAMPLE, ON_ACCELERATORS],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +120,8 @@ def test_the_docs_name_every_input_and_output():
     """docs/github.md lists what the action takes and gives."""
     text = (CHECKOUT / "docs" / "github.md").read_text()
     assert [name for name in (*ACTION.inputs, *ACTION.outputs) if f"`{name}`" not in text] == []
-    assert f"```yaml\n{EXAMPLE.read_text()}```" in text, "what the page shows is what is tested"
+    for example in (EXAMPLE, ON_ACCELERATORS):
+        assert f"```yaml\n{example.read_text()}```" in text, "what the page shows is what is tested"
 
 
 @pytest.mark.slow
@@ -118,7 +151,7 @@ def test_the_example_runs_in_another_repository(tmp_path):
     assert first.outcome == "failure" and "== the verdict is among those that pass: failure" in first.log
     assert again.outcome == "success", again.log
     said = json.loads(outputs.log)
-    assert said == {"verdict": "error", "exit-code": "5", "report": "", "json": "", "run-id": ""}
+    assert said == {"verdict": "error", "exit-code": "2", "report": "", "json": "", "run-id": ""}
     assert ended.conclusion == "failure"
     assert "no answer" in first.summary.lower() or "error" in first.summary.lower()
     assert set(runner.artifacts.of_run(ended.run_id)) == {"redline-cpu", "redline-again"}

@@ -6,7 +6,17 @@ import pytest
 
 from redline.github.commands import AcceptCommand, RunCommand, StatusCommand, UnknownCommand, read_command
 from tests.fakes.github_api import Fault
-from tests.service.gate_house import HEAD_SHA, NUMBER, changed, command, house, team_content
+from tests.service.gate_house import (
+    BASE_SHA,
+    HEAD_SHA,
+    NUMBER,
+    SERVICE,
+    changed,
+    command,
+    house,
+    payload,
+    team_content,
+)
 
 KNOWN = ("offline-short", "server-short", "deadbeef")
 
@@ -69,10 +79,12 @@ def _reactions(home):
 
 
 def test_run_with_scenarios(tmp_path):
-    """The scenarios that were named take the place of each leg's own."""
+    """The scenarios that were named take the place of each leg's own, where its class can serve them."""
     with house(tmp_path) as home:
         step = home.decide("issue_comment", command("/redline run server-short offline-short"))
-        assert [row["select"] for row in step.legs] == ["--scenario server-short --scenario offline-short"] * 2
+        assert [row["select"] for row in step.legs] == ["--scenario server-short --scenario offline-short"]
+        assert "`h100-1`: it cannot serve" in step.summary
+        assert all(row["job"].endswith(" chosen") for row in step.legs), "its answer is no answer for the whole"
         assert _reactions(home) == ["rocket"]
         assert len(home.comments()) == 1
 
@@ -83,9 +95,44 @@ def test_a_forks_commit_must_be_named(tmp_path):
         assert home.decide("issue_comment", command("/redline run")).legs == []
         assert "must be named" in home.comments()[-1]
         assert HEAD_SHA[:7] not in home.comments()[-1]
-        assert home.decide("issue_comment", command(f"/redline run {HEAD_SHA[:7]}")).legs
+        assert home.decide("issue_comment", command(f"/redline run {HEAD_SHA}")).legs
         home.push("6" * 40)
-        assert home.decide("issue_comment", command(f"/redline run {HEAD_SHA[:7]}", comment_id=5001)).legs == []
+        assert home.decide("issue_comment", command(f"/redline run {HEAD_SHA}", comment_id=5001)).legs == []
+
+
+@pytest.mark.parametrize("digits", [7, 39])
+def test_a_forks_commit_with_the_same_first_digits_is_another(tmp_path, digits):
+    """Whoever read one commit has not read its twin: first digits can be made to agree, whole names cannot."""
+    twin = HEAD_SHA[:digits] + "e" * (40 - digits)
+    with house(tmp_path, fork=True) as home:
+        home.push(twin)
+        event = payload("workflow_dispatch")
+        event["inputs"] |= {"commit": HEAD_SHA[:digits]}
+        assert home.decide("workflow_dispatch", event).legs == []
+        assert home.decide("issue_comment", command(f"/redline run {HEAD_SHA[:digits]}")).legs == []
+        assert "all its 40 digits" in home.comments()[-1]
+        assert home.decide("issue_comment", command(f"/redline run {HEAD_SHA}", comment_id=5002)).legs == []
+
+
+def test_a_commit_of_a_branch_of_this_repository_may_be_named_in_short(tmp_path):
+    """Whoever pushes there could start the gate himself."""
+    with house(tmp_path) as home:
+        assert home.decide("issue_comment", command(f"/redline run {HEAD_SHA[:7]}")).legs
+        assert home.decide("issue_comment", command("/redline run 4444444", comment_id=5002)).legs == []
+
+
+def test_a_choice_of_scenarios_says_nothing_about_the_required_check(tmp_path, monkeypatch):
+    """Not even that there is nothing to compare, or that what there is cannot be measured: the command is answered."""
+    pins_only = SERVICE.replace('gate = "commit:{sha}/cu130"', 'nightly = "nightly"')
+    assert pins_only != SERVICE
+    monkeypatch.setenv("REDLINE_CONTENT", str(team_content(tmp_path / "pins-only", pins_only)))
+    with house(tmp_path) as home:
+        home.push("4" * 40, BASE_SHA)
+        assert home.decide("issue_comment", command("/redline run offline-short")).legs == []
+        assert home.checks("4" * 40) == []
+        assert "the same build" in home.comments()[-1]
+        home.decide("issue_comment", command("/redline run", comment_id=5002))
+        assert home.check("4" * 40)["conclusion"] == "neutral"
 
 
 @pytest.mark.parametrize("author", ["newcomer", "sorter", "nobody-knows"])

@@ -38,14 +38,15 @@ def test_a_label_of_somebody_allowed_starts_every_leg(tmp_path):
             {
                 "runner": "h100-1",
                 "labels": ["self-hosted", "linux", "x64", "redline-h100-1"],
-                "suite": "default",
-                "scenarios": [],
-                "select": "--suite default",
-                "baseline": f"commit:{BASE_SHA}/cuda130",
-                "candidate": f"commit:{HEAD_SHA}/cuda130",
+                "suite": "",
+                "scenarios": ["llama3.1-8b-offline-ci"],
+                "select": "--scenario llama3.1-8b-offline-ci",
+                "baseline": f"commit:{BASE_SHA}/cu130",
+                "candidate": f"commit:{HEAD_SHA}/cu130",
                 "number": NUMBER,
                 "head_sha": HEAD_SHA,
                 "base_sha": BASE_SHA,
+                "job": f"leg h100-1 {BASE_SHA[:12]}..{HEAD_SHA}",
             },
             {
                 "runner": "cpu",
@@ -58,6 +59,7 @@ def test_a_label_of_somebody_allowed_starts_every_leg(tmp_path):
                 "number": NUMBER,
                 "head_sha": HEAD_SHA,
                 "base_sha": BASE_SHA,
+                "job": f"leg cpu {BASE_SHA[:12]}..{HEAD_SHA}",
             },
         ]
         assert (step.output / "baseline" / "pins" / "vllm-cpu.json").exists()
@@ -73,7 +75,7 @@ def test_a_forks_commit_is_started_by_the_label_and_not_by_the_next_push(tmp_pat
         step = home.decide("pull_request_target", payload("pull_request_synchronize_fork"))
         assert step.legs == []
         assert home.check()["conclusion"] == "action_required"
-        assert "/redline run COMMIT" in home.check()["output"]["summary"]
+        assert f"```\n/redline run {HEAD_SHA}\n```" in home.check()["output"]["summary"], "a line to be copied"
         assert home.comments() == ["/redline"]
         home.decide("pull_request_target", payload("pull_request_synchronize_fork"))
         assert len(home.state.check_runs) == 1
@@ -150,7 +152,7 @@ def test_a_draft_is_gated_by_a_command_alone(tmp_path):
 def test_nothing_to_compare_is_said_and_blocks_nothing(tmp_path, monkeypatch):
     """A pull request that leaves the recorded pin as it is has nothing to measure where that pin is the build."""
     service = SERVICE.replace(
-        'runner = "h100-1"\ngate = "commit:{sha}/cuda130"', 'runner = "h100-1"\nnightly = "nightly"'
+        'runner = "h100-1"\ngate = "commit:{sha}/cu130"', 'runner = "h100-1"\nnightly = "nightly"'
     )
     monkeypatch.setenv("REDLINE_CONTENT", str(team_content(tmp_path / "pins-only", service)))
     with house(tmp_path) as home:
@@ -186,6 +188,15 @@ def test_a_pin_that_is_none_stops_every_leg(tmp_path, content, said):
         assert said in home.check("5" * 40)["output"]["summary"]
         assert "@everyone" not in home.check("5" * 40)["output"]["summary"]
         assert list(step.output.rglob("pins/*.json")) == [step.output / "baseline" / "pins" / "vllm-cpu.json"]
+
+
+@pytest.mark.parametrize("number", [" 7", "7 ", "07", "7\n", "+7", ""])
+def test_a_number_that_the_runs_title_would_not_show_is_refused(tmp_path, number):
+    """The title repeats it as it was typed: legs would start whose answer nobody could tell anybody."""
+    with house(tmp_path) as home:
+        with pytest.raises(UsageError):
+            home.decide("workflow_dispatch", changed(payload("workflow_dispatch"), inputs__number=number))
+        assert home.api.asked == []
 
 
 def test_a_closed_pull_request_starts_nothing(tmp_path):

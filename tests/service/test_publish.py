@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
 import pytest
 
-from redline.errors import UsageError
+from flows.service.leg_jobs import job_name
+from redline.errors import ContentError, UsageError
 from tests.fakes.github_api import Fault
 from tests.reports import situations
 from tests.service.gate_house import (
     BASE_SHA,
     HEAD_SHA,
     NEXT_SHA,
+    NUMBER,
+    House,
     house,
     measured,
-    payload,
     team_content,
 )
+
+REBASED_SHA = "4" * 40
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +41,7 @@ def test_a_verdict_is_told_in_three_places(tmp_path):
         check = home.check()
         assert (check["name"], check["conclusion"]) == ("Redline gate", "success")
         assert check["details_url"] == run["html_url"]
-        assert check["external_id"] == f"redline:{run['id']}/1"
+        assert check["external_id"].startswith(f"redline:{run['id']}/1/{NUMBER}/{BASE_SHA[:12]}/")
         assert "No worse" in home.gate_comments()[0]
         assert "No worse" in step.summary
 
@@ -61,31 +68,27 @@ def test_a_leg_that_died_without_a_word_is_no_pass(tmp_path, ended):
         assert "h100-1" in home.gate_comments()[0]
 
 
-def test_when_every_leg_died_the_commit_that_was_asked_for_says_so(tmp_path):
-    """`decide` left a word of which commit it was, so a push since then does not take the blame."""
+def test_when_every_leg_died_the_commit_that_was_measured_says_so(tmp_path):
+    """The jobs' names say which commit it was, so a push since then does not take the blame."""
     with house(tmp_path) as home:
         run = home.gate_run("failure")
         home.leg(run, None, "cpu", "failure")
-        decided = home.decide("pull_request_target", payload("pull_request_labeled"))
-        home.state.upload(run["id"], "decision", decided.output)
         home.push(NEXT_SHA)
         home.publish(run)
         assert home.check(HEAD_SHA)["conclusion"] == "failure"
         assert home.checks(NEXT_SHA) == []
 
 
-@pytest.mark.parametrize("situation", ["nothing decided", "skipped", "cancelled", "a leg of no runner class of ours"])
+@pytest.mark.parametrize("situation", ["nothing decided", "skipped", "cancelled"])
 def test_where_nothing_was_measured_nothing_is_told(tmp_path, situation):
     """Most runs of the gate's workflow are comments that asked for nothing."""
     with house(tmp_path) as home:
         run = home.gate_run("cancelled" if situation == "cancelled" else "success")
         if situation == "skipped":
-            home.state.job(run["id"], "leg ${{ matrix.leg.runner }}", "skipped")
-            home.state.job(run["id"], "leg cpu", "skipped")
+            home.state.job(run["id"], "leg", "skipped")
+            home.leg(run, None, "cpu", "skipped")
         elif situation == "cancelled":
             home.leg(run, None, "cpu", "cancelled")
-        elif situation != "nothing decided":
-            home.leg(run, home.leg_folder(), "laptop")
         assert home.publish(run).answer.exit_code == 0
         assert home.api.writes() == []
 
@@ -101,6 +104,117 @@ def test_a_leg_that_ran_into_its_time_limit_is_told(tmp_path):
         home.publish(run)
         assert home.check()["conclusion"] == "failure"
         assert "time limit" in home.gate_comments()[0]
+
+
+def test_a_cancelled_leg_does_not_hide_what_the_others_found(tmp_path):
+    """GitHub calls the whole run cancelled as soon as one leg was; an older pass must not stay for that."""
+    with house(tmp_path) as home:
+        home.publish(measured(home, situations.no_worse()))
+        run = home.gate_run("cancelled")
+        home.leg(run, home.leg_folder(situations.regressed()), "cpu", "failure")
+        home.leg(run, None, "h100-1", "cancelled")
+        home.publish(run)
+        assert home.check()["conclusion"] == "failure"
+        assert "17.0 %" in home.gate_comments()[0]
+        assert "was cancelled before it handed in a result" in home.gate_comments()[0]
+
+
+@pytest.mark.parametrize(("hours", "told"), [(24, True), (2, False)])
+def test_a_leg_that_no_machine_took_for_a_day_is_told(tmp_path, hours, told):
+    """GitHub cancels it; somebody who ends a waiting run by hand does so earlier, and is told nothing."""
+    with house(tmp_path) as home:
+        run = home.gate_run("cancelled")
+        job = home.leg(run, None, "cpu", "cancelled")
+        since = datetime(2026, 11, 20, tzinfo=UTC)
+        job |= {"created_at": since.isoformat(), "completed_at": (since + timedelta(hours=hours)).isoformat()}
+        job |= {"runner_name": ""}
+        home.publish(run)
+        assert bool(home.checks()) == told
+        assert [True for page in home.gate_comments() if "no machine of its class" in page] == [True] * told
+
+
+def test_a_leg_whose_runner_class_is_gone_is_no_pass(tmp_path):
+    """It was in service.toml when the gate was started: what it found is not known, and not left out."""
+    with house(tmp_path) as home:
+        run = measured(home)
+        home.leg(run, home.leg_folder(situations.regressed(), "h200-1"), "h200-1", "failure")
+        home.publish(run)
+        assert home.check()["conclusion"] == "failure"
+        assert "h200-1" in home.gate_comments()[0]
+        assert "no gate on this runner class any more" in home.gate_comments()[0]
+
+
+def dated(home: House, run: dict[str, Any], *, attempt: int) -> None:
+    """This was the run's attempt: jobs of attempt N begin at N o'clock, what was new by now came at half past."""
+    run["run_attempt"] = attempt
+    for job in home.state.jobs[run["id"]]:
+        job["started_at"] = f"2026-11-20T0{job['run_attempt']}:00:00Z"
+    for artifact in home.state.artifacts.values():
+        if not artifact["created_at"].startswith("2026-11-20T"):
+            artifact["created_at"] = f"2026-11-20T0{attempt}:30:00Z"
+
+
+def test_a_leg_that_was_not_started_again_still_counts(tmp_path):
+    """One leg of two is repeated: the other one's verdict, of the first attempt, stays part of the answer."""
+    with house(tmp_path) as home:
+        run = home.gate_run("failure")
+        home.state.job(run["id"], "decide")
+        home.leg(run, home.leg_folder(situations.regressed()), "cpu", "failure")
+        home.leg(run, None, "h100-1", "failure")
+        dated(home, run, attempt=1)
+        home.leg(run, home.leg_folder(situations.no_worse(), "h100-1"), "h100-1", attempt=2)
+        dated(home, run, attempt=2)
+        home.publish(run)
+        assert home.check()["conclusion"] == "failure"
+        assert "17.0 %" in home.gate_comments()[0]
+        assert "h100-1" in home.gate_comments()[0]
+
+
+def test_when_all_was_started_again_the_first_decision_counts_no_more(tmp_path):
+    """`decide` took a newer commit, and had one leg less: nothing of the first attempt is mixed in."""
+    with house(tmp_path) as home:
+        run = home.gate_run("failure")
+        home.state.job(run["id"], "decide")
+        home.leg(run, None, "cpu", "failure")
+        home.leg(run, None, "h100-1", "failure")
+        dated(home, run, attempt=1)
+        home.push(NEXT_SHA)
+        home.state.job(run["id"], "decide", attempt=2)
+        home.leg(run, home.leg_folder(head_sha=NEXT_SHA), commits=(BASE_SHA, NEXT_SHA), attempt=2)
+        dated(home, run, attempt=2)
+        home.publish(run)
+        assert home.check(NEXT_SHA)["conclusion"] == "success"
+        assert home.checks(HEAD_SHA) == []
+        assert "h100-1" not in home.gate_comments()[0]
+
+
+def test_an_answer_that_was_late_is_still_of_its_own_attempt(tmp_path):
+    """The run was started again before the first answer was told: the second attempt's jobs are none of its legs."""
+    with house(tmp_path) as home:
+        run = home.gate_run("failure")
+        home.state.job(run["id"], "decide")
+        home.leg(run, home.leg_folder(situations.regressed()), "cpu", "failure")
+        dated(home, run, attempt=1)
+        late = dict(run)
+        home.leg(run, None, "cpu", "failure", attempt=2)
+        dated(home, run, attempt=2)
+        home.publish(late)
+        assert home.check()["conclusion"] == "failure"
+        assert "17.0 %" in home.gate_comments()[0]
+        home.state.artifacts.clear()
+        home.state.upload(run["id"], "leg-cpu", home.leg_folder(situations.no_worse()))
+        dated(home, run, attempt=2)
+        home.publish(late)
+        assert "No worse" not in home.gate_comments()[0], "it is the second attempt's"
+        assert "was started again" in home.gate_comments()[0]
+
+
+def test_a_name_that_github_would_cut_starts_nothing():
+    """A cut name could not be read again, and two legs could have the same one."""
+    assert len(job_name("h" * 31, BASE_SHA, HEAD_SHA, chosen=True)) == 97
+    with pytest.raises(ContentError, match="too long for the gate") as refused:
+        job_name("h" * 32, BASE_SHA, HEAD_SHA)
+    assert (refused.value.expected, refused.value.found) == ("at most 31 characters", "32")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +279,7 @@ def test_an_older_answer_never_hides_a_newer_one(tmp_path):
         home.publish(older)
         assert home.check()["conclusion"] == "failure"
         home.push(NEXT_SHA)
-        fresh = measured(home, situations.improved(), head_sha=NEXT_SHA)
+        fresh = measured(home, situations.improved(), commits=(BASE_SHA, NEXT_SHA))
         home.publish(fresh)
         shown = home.gate_comments()
         home.publish(newer)
@@ -210,25 +324,27 @@ def test_a_verdict_survives_an_api_that_is_gone(tmp_path):
         assert home.comments() == ["/redline"]
 
 
-def test_a_commit_that_nobody_confirms_gets_no_check_run(tmp_path):
-    """A leg could name another pull request's commit: its word alone is not enough, the comment is written though."""
+def test_a_forced_push_leaves_the_verdict_where_it_was_measured(tmp_path):
+    """The commit is none of the pull request's any more: its check run is written, and the new head gets none."""
     with house(tmp_path) as home:
-        run = measured(home)
-        home.push(NEXT_SHA)
-        home.api.faults.append(Fault("GET", "pulls/7/commits", 500, times=99))
-        assert home.publish(run).answer.exit_code == 5
-        assert home.state.check_runs == {}
-        assert len(home.gate_comments()) == 1
-
-
-def test_a_commit_that_the_pull_request_does_not_have_is_refused(tmp_path):
-    """Forced away, or never there: nothing of the legs is shown, and the newest commit says so."""
-    with house(tmp_path) as home:
-        run = measured(home, situations.no_worse(), head_sha=BASE_SHA)
+        run = measured(home, situations.regressed())
+        home.push(REBASED_SHA, parent=BASE_SHA)
         home.publish(run)
-        assert home.checks(BASE_SHA) == []
         assert home.check(HEAD_SHA)["conclusion"] == "failure"
-        assert "does not have" in home.gate_comments()[0]
+        assert home.checks(REBASED_SHA) == []
+        assert "Outdated" in home.gate_comments()[0]
+        assert HEAD_SHA[:12] in home.gate_comments()[0]
+
+
+def test_a_run_that_does_not_say_what_it_measured_gets_no_check_run(tmp_path):
+    """Jobs that another version of the workflow named: nobody knows which commit a check run would belong to."""
+    with house(tmp_path) as home:
+        run = home.gate_run("failure")
+        home.state.job(run["id"], "leg cpu", "success")
+        home.state.upload(run["id"], "leg-cpu", home.leg_folder())
+        home.publish(run)
+        assert home.state.check_runs == {}
+        assert "does not say which commits it measured" in home.gate_comments()[0]
         assert "No worse" not in home.gate_comments()[0]
 
 

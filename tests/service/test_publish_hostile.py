@@ -9,9 +9,10 @@ from io import BytesIO
 
 import pytest
 
+from flows.service.desk import Decision, write_decision
 from tests.reports import situations
 from tests.reports.markup import LINKED, prose, structure
-from tests.service.gate_house import BASE_SHA, HEAD_SHA, house, measured, team_content
+from tests.service.gate_house import BASE_SHA, HEAD_SHA, NEXT_SHA, NUMBER, house, measured, team_content
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +77,9 @@ def test_an_artifact_that_is_none_is_a_leg_with_a_problem(tmp_path, content):
         {"run_id": "20260101T000000-none"},
         {"head_sha": ""},
         {"head_sha": "f" * 40},
+        {"head_sha": NEXT_SHA},
+        {"base_sha": "f" * 40},
+        {"base_sha": ""},
         {"head_sha": "HEAD"},
         {"schema": 2},
         {"extra": HOSTILE},
@@ -89,7 +93,8 @@ def test_a_leg_that_says_it_is_another_is_not_believed(tmp_path, record):
         assert home.check()["conclusion"] == "failure"
         assert "No worse" not in home.gate_comments()[0]
         assert "everyone" not in home.gate_comments()[0]
-        assert "f" * 40 not in home.gate_comments()[0]
+        assert "f" * 12 not in home.gate_comments()[0]
+        assert (len(home.checks(HEAD_SHA)), len(home.state.check_runs)) == (1, 1)
         assert len(home.gate_comments()) == 1
 
 
@@ -152,14 +157,26 @@ def _saying(words):
     )
 
 
-def test_legs_that_contradict_each_other_are_not_believed(tmp_path):
-    """Two commits in one run: one of them at least lies."""
+@pytest.mark.parametrize("forged", ["a pass", "what was decided"])
+def test_a_leg_does_not_choose_the_commit_that_its_verdict_is_written_on(tmp_path, forged):
+    """Whoever was asked to measure one commit claims to have measured the next, which nobody has read.
+
+    Its job's name, which GitHub keeps, says otherwise; the artifact `decision` any leg could have replaced.
+    """
     with house(tmp_path) as home:
-        run = measured(home)
-        home.leg(run, home.leg_folder(runner="h100-1", head_sha=BASE_SHA), "h100-1")
+        run = home.gate_run()
+        home.push(NEXT_SHA)
+        other = "c" * 40
+        home.leg(run, home.leg_folder(head_sha=NEXT_SHA, base_sha=other))
+        if forged == "what was decided":
+            decision = tmp_path / "forged"
+            write_decision(decision, Decision(1, NUMBER, NEXT_SHA, other, ("cpu",)))
+            home.state.upload(run["id"], "decision", decision)
         home.publish(run)
-        assert home.check()["conclusion"] == "failure"
-        assert "contradict" in home.gate_comments()[0]
+        assert home.checks(NEXT_SHA) == []
+        assert home.check(HEAD_SHA)["conclusion"] == "failure"
+        assert "another commit than was asked for" in home.gate_comments()[0]
+        assert other[:12] not in home.gate_comments()[0]
 
 
 def test_folders_that_were_downloaded_before_are_held_to_the_same(tmp_path):

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from redline.cli import parser
-from redline.github.events import GATE_TITLE
-from tests.service.workflow_runner_expressions import expressions_in
+from redline.github.events import GATE_EVENTS, title_number
+from tests.service.workflow_runner_expressions import Strict, Surroundings, as_text, expressions_in, fill, holds
 from tests.service.workflow_runner_files import Job, Step, Workflow, read_action, read_workflow
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -33,6 +33,7 @@ RIGHTS = {
     "nightly: plan": {"actions": "read", "contents": "read"},
     "nightly: report": {"actions": "read", "contents": "read", "issues": "write"},
     "nightly: pages": {"id-token": "write", "pages": "write"},
+    "accept: report": {"actions": "read", "contents": "read"},
     "signoff: report": {"actions": "read", "contents": "read"},
     "promote: promote": {"actions": "read", "contents": "write", "pull-requests": "write"},
     "pins: pins": {"contents": "write", "pull-requests": "write"},
@@ -54,7 +55,7 @@ def ids(values):
 
 def test_there_are_the_workflows_of_the_service():
     """The rules below have something to look at, and it is all of it."""
-    expected = {"ci", "gate", "method", "nightly", "pins", "promote", "publish", "signoff"}
+    expected = {"accept", "ci", "gate", "method", "nightly", "pins", "promote", "publish", "signoff"}
     assert set(WORKFLOWS) == expected
     assert MEASURES == ["gate: leg", "nightly: leg", "signoff: leg"]
 
@@ -83,6 +84,8 @@ def test_a_command_is_one_that_redline_has(name: str, step: Step):
         "$VERSION": "0.33.0",
         "$NUMBER": "7",
         "$DATE": "2026-11-22",
+        "$NIGHT": "2026-11-22",
+        "$FIRST": "true",
         "$PYTHON_VERSION": "3.11",
     }
     filled = re.sub(r"\$\w+", lambda found: values.get(found.group(0), "x"), step.run)
@@ -101,13 +104,14 @@ def test_a_command_has_what_it_names(name: str, step: Step):
     around = {**(workflow.environment if workflow else {}), **(job.environment if job else {})}
     named = set(re.findall(r"\$(\w+)", step.run))
     assert named <= set(step.environment) | set(around) | {"GITHUB_ACTION_PATH"}
-    read_by_redline = {"GITHUB_TOKEN", "REDLINE_CONTENT", "REDLINE_STATE"}
+    read_by_redline = {"GITHUB_TOKEN", "REDLINE_CONTENT", "REDLINE_STATE", "REDLINE_WHEEL_INDEX"}
     assert set(step.environment) - read_by_redline <= named
 
 
 # --- nothing of a stranger's --------------------------------------------------------------------------------------
 
 FROM_EVENTS = {
+    "github.event.repository.default_branch",
     "github.event.pull_request.number",  # GitHub's own numbers and commits, never a text that somebody wrote
     "github.event.issue.number",
     "github.event.pull_request.head.sha",
@@ -115,6 +119,11 @@ FROM_EVENTS = {
     "github.event.workflow_run.event",
     "github.event.workflow_run.conclusion",
     "github.event.workflow_run.display_title",  # the group in which publish waits: a text, compared and no more
+    "github.event.action",
+    "github.event.schedule",  # one of the lines of the workflow's own file
+    "github.event.changes.base",  # in one condition: is there one?
+    "github.event.comment.author_association",  # GitHub's word, in a condition
+    "github.event.comment.user.id",  # a number
     "github.event.comment.body",  # in one condition: does it begin with /redline?
 }
 
@@ -160,7 +169,7 @@ def test_no_secret_is_used():
         assert "secrets." not in str(step)
         if "github.token" in str(step):
             assert step.environment["GITHUB_TOKEN"] == "${{ github.token }}"
-            assert re.search(r"redline github (decide|publish|collect|issues|promote|pins)\b", step.run), name
+            assert re.search(r"redline github (decide|publish|collect|answer|issues|promote|pins)\b", step.run), name
 
 
 # --- rights ---------------------------------------------------------------------------------------------------------
@@ -215,7 +224,7 @@ def test_a_leg_is_packed_whatever_became_of_it(name: str):
     assert "--output leg" in pack.run and upload.options["path"] == "leg"
     assert upload.options["name"] == "leg-${{ matrix.leg.runner }}"
     assert upload.options["overwrite"] is True, "a name is taken once: a leg that is started again could not upload"
-    assert job.name == "leg ${{ matrix.leg.runner }}"
+    assert job.name == ("${{ matrix.leg.job }}" if name.startswith("gate") else "leg ${{ matrix.leg.runner }}")
     assert job.fail_fast is False
 
 
@@ -257,14 +266,71 @@ def test_one_pull_request_is_answered_by_one_job_at_a_time():
     decide = next(job for job in gate.jobs if job.key == "decide")
     assert decide.concurrency["group"] == gate.run_name
     assert publish.jobs[0].concurrency["group"] == "${{ github.event.workflow_run.display_title }}"
-    assert GATE_TITLE.fullmatch(re.sub(r"\$\{\{.*\}\}", "7", gate.run_name))
     assert publish.triggers["workflow_run"]["workflows"] == [gate.name]
+
+
+@pytest.mark.parametrize("association", ["OWNER", "MEMBER", "COLLABORATOR", "CONTRIBUTOR", "FIRST_TIMER", "NONE", None])
+def test_a_strangers_comments_do_not_fill_the_line_that_the_verdict_waits_in(association: str | None):
+    """GitHub keeps a hundred waiting: a stranger's commands wait, and are published, in a line of that stranger's own.
+
+    A member whose membership is private is shown as no member, so nobody's command may be left out for that.
+    """
+    gate, publish = WORKFLOWS["gate"], WORKFLOWS["publish"]
+    comment = {"author_association": association, "user": {"id": 4711.0}, "body": "/redline run"}
+    event = {"issue": {"number": 7.0, "pull_request": {}}, "comment": comment}
+    title = titled(gate, "issue_comment", event)
+    own = association in {"OWNER", "MEMBER", "COLLABORATOR"}
+    assert title == ("Gate of pull request 7" if own else "Gate of pull request 7, asked by 4711")
+    assert title_number(title) == 7, "publish still knows which pull request it is"
+    around = Surroundings({"github": Strict(event={"workflow_run": {"display_title": title}})}, "success")
+    assert fill(publish.jobs[0].concurrency["group"], around) == title
+    decide = next(job for job in gate.jobs if job.key == "decide")
+    assert holds(decide.condition, Surroundings({"github": Strict(event=event, event_name="issue_comment")}, "success"))
+
+
+def test_whoever_labels_pushes_or_starts_it_by_hand_waits_in_the_verdicts_line():
+    """The title has the number alone."""
+    gate = WORKFLOWS["gate"]
+    assert titled(gate, "pull_request_target", {"pull_request": {"number": 7.0}}) == "Gate of pull request 7"
+    assert titled(gate, "workflow_dispatch", {}, number="7") == "Gate of pull request 7"
+
+
+@pytest.mark.parametrize(
+    ("action", "changes", "starts"),
+    [("labeled", None, True), ("edited", {"base": {"ref": {"from": "main"}}}, True), ("edited", {"title": {}}, False)],
+)
+def test_of_what_is_edited_only_a_new_base_is_worth_a_machine(action: str, changes: object, starts: bool):
+    """Titles and descriptions are edited all day."""
+    decide = next(job for job in WORKFLOWS["gate"].jobs if job.key == "decide")
+    event = {"action": action, "pull_request": {"number": 7.0}, **({"changes": changes} if changes else {})}
+    around = Surroundings({"github": Strict(event=event, event_name="pull_request_target")}, "success")
+    assert holds(decide.condition, around) is starts
+
+
+def titled(gate: Workflow, name: str, event: dict[str, object], **inputs: str) -> str:
+    """The title of a run that this event starts."""
+    contexts = {"github": Strict(event=event, event_name=name), "inputs": Strict({"number": "", **inputs})}
+    return as_text(fill(gate.run_name, Surroundings(contexts, "success")))
+
+
+@pytest.mark.parametrize("event", ["pull_request", "pull_request_review", "push", "workflow_run", "merge_group"])
+def test_only_runs_of_the_default_branchs_file_get_a_place_in_a_line(event: str):
+    """The title of another run is a stranger's text, and would choose the line that its job waits in."""
+    job = WORKFLOWS["publish"].jobs[0]
+
+    def starts(name: str, conclusion: str) -> bool:
+        run = {"workflow_run": {"event": name, "conclusion": conclusion, "display_title": "nightly"}}
+        return holds(job.condition, Surroundings({"github": Strict(event=run)}, "success"))
+
+    assert not starts(event, "success")
+    assert [starts(name, "success") for name in GATE_EVENTS] == [True] * 3
+    assert not starts("issue_comment", "skipped")
 
 
 def test_the_gate_starts_only_where_its_file_is_the_default_branchs():
     """No event whose workflow file a pull request brings along."""
     gate: Workflow = WORKFLOWS["gate"]
-    assert gate.triggers["pull_request_target"] == {"types": ["labeled", "synchronize", "opened", "reopened"]}
+    assert gate.triggers["pull_request_target"] == {"types": ["labeled", "synchronize", "opened", "reopened", "edited"]}
     assert gate.triggers["issue_comment"] == {"types": ["created"]}
     assert set(gate.triggers) == {"pull_request_target", "issue_comment", "workflow_dispatch"}
 
@@ -272,7 +338,7 @@ def test_the_gate_starts_only_where_its_file_is_the_default_branchs():
 def test_schedules_avoid_the_full_hour():
     """GitHub drops schedules when everybody else's start."""
     crons = [each["cron"] for workflow in WORKFLOWS.values() for each in workflow.triggers.get("schedule", ())]
-    assert len(crons) == 3
+    assert len(crons) == 5
     assert all(int(cron.split()[0]) % 15 for cron in crons)
 
 

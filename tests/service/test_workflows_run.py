@@ -12,7 +12,18 @@ from typing import Any
 
 import pytest
 
-from tests.service.gate_house import HEAD_SHA, NUMBER, REPOSITORY, House, command, house, payload, team_content
+from flows.service.leg_jobs import job_name
+from tests.service.gate_house import (
+    BASE_SHA,
+    HEAD_SHA,
+    NUMBER,
+    REPOSITORY,
+    House,
+    command,
+    house,
+    payload,
+    team_content,
+)
 from tests.service.workflow_runner import Event, Runner, WorkflowRun
 from tests.service.workflow_runner_actions import this_checkout
 from tests.service.workflow_runner_github import GitHubSide
@@ -69,6 +80,7 @@ def home(tmp_path: Path) -> Iterator[House]:
         yield found
 
 
+LEG = job_name("cpu", BASE_SHA, HEAD_SHA)
 LABELED = Event("pull_request_target", payload("pull_request_labeled"), "maintainer")
 
 
@@ -82,9 +94,9 @@ def test_a_leg_whose_machine_died_is_told_to_the_pull_request(home, tmp_path):
     for pull in (event["pull_request"], home.state.pulls[NUMBER]):
         pull |= {"title": hostile, "body": hostile}
     event["pull_request"]["head"]["ref"] = hostile
-    team = Team(home, tmp_path, deaths={("leg cpu", "measure"): 0.0})
+    team = Team(home, tmp_path, deaths={(LEG, "measure"): 0.0})
     gate = team.gate(Event("pull_request_target", event, "maintainer"))
-    leg = gate.job("leg cpu")
+    leg = gate.job(LEG)
     assert leg.died
     assert (leg.labels, leg.permissions, leg.deployment) == (["ubuntu-24.04"], {"contents": "read"}, None)
     assert gate.title == gate.job("decide").concurrency["group"] == f"Gate of pull request {NUMBER}"
@@ -103,7 +115,7 @@ def test_a_leg_that_could_not_measure_is_packed_and_told(home, tmp_path):
     """From label to comment with every step real, and tokens in nothing that anybody gets to see."""
     team = Team(home, tmp_path)
     gate = team.gate(LABELED)
-    leg = gate.job("leg cpu")
+    leg = gate.job(LEG)
     assert leg.step("measure").exit_code == 2, leg.step("measure").log
     assert leg.step("pack").outcome == "success", leg.step("pack").log
     assert leg.summary and leg.step("pack").outputs["verdict"] == "error"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.fakes.github_api import GitHubApi, Identity
+from tests.fakes.github_state import now
 from tests.service.workflow_runner import Event, Side, WorkflowRun
 from tests.service.workflow_runner_artifacts import Artifact
 from tests.service.workflow_runner_jobs import JobRun
@@ -58,7 +59,11 @@ class GitHubSide(Side):
 
     def job_ended(self, run: WorkflowRun, job: JobRun) -> None:
         """Its end."""
-        self._jobs[run.run_id, job.name] |= {"status": "completed", "conclusion": job.conclusion}
+        self._jobs[run.run_id, job.name] |= {
+            "status": "completed",
+            "conclusion": job.conclusion,
+            "completed_at": now(),
+        }
 
     def uploaded(self, artifact: Artifact) -> None:
         """It can be listed and downloaded."""

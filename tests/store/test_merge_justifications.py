@@ -35,3 +35,14 @@ def test_an_edited_justification_is_named_and_mended_by_a_merge(tmp_path: Path) 
         found = merge_folder(leg, state, lambda path, name: None)
     assert [item.fate for item in found if item.kind == "justification"] == [Fate.TAKEN]
     assert ingest(state / "trials", state / "a.duckdb", justifications_dir=state / "justifications").justified == 1
+
+
+def test_a_machine_that_measures_gives_no_reasons(tmp_path: Path) -> None:
+    """Its justifications are refused by name; everything else of it is taken."""
+    state = tmp_path / "state"
+    with merge_lock(state, wait_s=5):
+        found = merge_folder(make_leg(tmp_path / "leg"), state, lambda path, name: None, with_reasons=False)
+    (refused,) = [item for item in found if item.fate is not Fate.TAKEN]
+    assert (refused.kind, refused.fate) == ("justification", Fate.REFUSED)
+    assert "only a person's command does" in refused.problem
+    assert not (state / "justifications").exists()
