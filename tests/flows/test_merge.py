@@ -17,6 +17,8 @@ from tests.reports.situations import regressed
 from tests.store.merge_examples import RUN, content_of, make_leg, make_night, make_record
 from tests.store.trial_examples import dump
 
+pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
+
 
 def test_what_was_taken_is_said_and_queried(tmp_path: Path) -> None:
     """The lines count what came and what was there; the database answers about both legs at once."""

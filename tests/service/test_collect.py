@@ -15,6 +15,8 @@ from tests.fakes.github_api import Fault, GitHubApi
 from tests.service.nightly_house import Nightly, trials
 from tests.store.merge_examples import content_of, make_justification, make_leg
 
+pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
+
 
 @pytest.fixture
 def nightly(tmp_path: Path) -> Iterator[Nightly]:

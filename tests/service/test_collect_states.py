@@ -19,6 +19,9 @@ from tests.service.nightly_house import Nightly, trials
 from tests.service.workflow_runner_files import read_workflow
 from tests.store.merge_examples import make_leg
 
+pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
+
+
 WORKFLOWS = Path(__file__).resolve().parents[2] / ".github" / "workflows"
 
 

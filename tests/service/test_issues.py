@@ -29,6 +29,8 @@ from tests.checks.night_records import (
 from tests.reports.hostile import HOSTILE
 from tests.service.issue_place import Place, both, confirmed, issue_place, many, one_more_night, write_content
 
+pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
+
 
 @pytest.fixture(autouse=True)
 def _content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,9 @@ from redline.model import NightFinding
 from tests.checks.night_records import THROUGHPUT, night
 from tests.service.issue_place import Place, both, confirmed, issue_place, one_more_night, write_content
 
+pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
+
+
 TODAY_S = 1_763_769_600.0  # 2025-11-22
 
 

@@ -20,6 +20,9 @@ from tests.fakes.github_api import REPOSITORY, GitHubApi
 from tests.reports.situations import no_worse, regressed
 from tests.service.gate_house import team_content
 
+pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
+
+
 LEG = """
 [[legs]]
 runner = "{}"

@@ -16,6 +16,9 @@ from redline.model import Cause, CauseKind, Finding, Night, NightFinding, Sympto
 from reports import overview_words
 from tests.service.overview_history import BAD, GOOD, LAST, State, make_state, night, quiet, regressed
 
+pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
+
+
 TODAY = date(2026, 11, 22)
 
 

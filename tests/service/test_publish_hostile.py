@@ -14,6 +14,8 @@ from tests.reports import situations
 from tests.reports.markup import LINKED, prose, structure
 from tests.service.gate_house import BASE_SHA, HEAD_SHA, NEXT_SHA, NUMBER, house, measured, team_content
 
+pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
+
 
 @pytest.fixture(autouse=True)
 def _content(tmp_path, monkeypatch):

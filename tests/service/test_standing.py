@@ -22,6 +22,9 @@ from tests.service.gate_house import (
     team_content,
 )
 
+pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
+
+
 BASE, OTHER_BASE = "1" * 12, "9" * 12
 
 

@@ -29,6 +29,8 @@ from tests.store.merge_examples import (
 )
 from tests.store.trial_examples import make_pin, make_trial
 
+pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
+
 
 def any_report(path: Path, name: str) -> None:
     """Reports are looked into by the flows."""

@@ -4,10 +4,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from redline.store.database import ingest, query
 from redline.store.merge import merge_folder, merge_lock
 from redline.store.taking import Fate
 from tests.store.merge_examples import RUN, make_justification, make_leg
+
+pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
 
 
 def test_justifications_are_in_the_database_once(tmp_path: Path) -> None:
