@@ -62,7 +62,8 @@ def merge(state_dir: Path, folders: tuple[Path, ...]) -> Answer:
 def merged_folder(folder: Path, state_dir: Path, title: str = "", *, with_reasons: bool = True) -> MergedFolder:
     """Take a leg's folder or another state directory, as far as it goes. Call it with `merge_lock` held.
 
-    `with_reasons`: False for a leg that nobody has looked at: its justifications are refused by name.
+    `with_reasons`: False for a leg that nobody has looked at: its justifications, and levels that it accepts, are
+    refused by name.
     """
     title = title or folder.name
     record: LegRecord | None = None

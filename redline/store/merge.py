@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from redline.errors import StoreBusyError, StoreError
@@ -100,7 +101,8 @@ def merge_folder(
 ) -> tuple[Item, ...]:
     """What became of everything in a leg's folder or another state directory. Call it with `merge_lock` held.
 
-    `with_reasons`: False for a folder whose maker may have run a stranger's code: its justifications are refused.
+    `with_reasons`: False for a folder whose maker may have run a stranger's code: its justifications, and levels
+    that it accepts, are refused.
     What is damaged, hostile or of another version is refused by name, and the rest is taken all the same. Raises
     StoreError if the folder itself cannot be read.
     """
@@ -110,7 +112,7 @@ def merge_folder(
     if TRIALS in names:
         found += _take_trials(folder / TRIALS, state_dir / TRIALS)
     if NIGHTS in names:
-        found += _take_nights(folder / NIGHTS, state_dir / NIGHTS)
+        found += _take_nights(folder / NIGHTS, state_dir / NIGHTS, with_acceptances=with_reasons)
     if REPORTS in names:
         reports = state_dir / REPORTS
         found += _take_each("report", folder / REPORTS, lambda path: take_report(path, reports, check_report))
@@ -183,14 +185,16 @@ def _foreign_in(trial: Path) -> list[Item]:
     return [Item("file", f"{trial.name}/{name}", Fate.REFUSED, NO_SUCH_THING) for name in sorted(foreign)]
 
 
-def _take_nights(source: Path, target: Path) -> list[Item]:
+def _take_nights(source: Path, target: Path, *, with_acceptances: bool) -> list[Item]:
     try:
         classes = names_in(source)
     except StoreError as error:
         return [refused("file", source.name, error)]
     found = []
     for name in classes:
-        items = _take_each("night", source / name, lambda path: take_night(path, target))
+        items = _take_each(
+            "night", source / name, partial(take_night, nights_dir=target, with_acceptances=with_acceptances)
+        )
         found += [replace(item, name=f"{name}/{item.name}") for item in items if item.kind == "night"]
         found += [item for item in items if item.kind != "night"]
     return found

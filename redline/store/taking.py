@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from redline.errors import StoreError
-from redline.model import BuildKind, BuildPin, require
+from redline.model import BuildKind, BuildPin, LevelKind, require
 from redline.store.encoding import TRIAL_ID, decode_pin, encode
 from redline.store.justifications import decode_justification, read_justification, write_justification
 from redline.store.nights import decode_night, write_night
@@ -248,8 +248,11 @@ def _pin(text: str, pin_id: str) -> BuildPin:
     return pin
 
 
-def take_night(source: Path, nights_dir: Path) -> Fate:
-    """What became of a night's file, `<runner class>/<run id>.json`. Raises StoreError if it says something else."""
+def take_night(source: Path, nights_dir: Path, *, with_acceptances: bool = True) -> Fate:
+    """What became of a night's file, `<runner class>/<run id>.json`. Raises StoreError if it says something else.
+
+    `with_acceptances`: False where only a measurement may come from: that a level is right is a person's word.
+    """
     runner_class = source.parent.name
     try:
         require(TRIAL_ID.fullmatch(runner_class) is not None, "a runner class's folder is called like the class")
@@ -258,6 +261,8 @@ def take_night(source: Path, nights_dir: Path) -> Fate:
         require(night.runner_class == runner_class, f"it is of runner class {night.runner_class!r}")
         finite = all(abs(reading.value) < float("inf") for reading in night.readings)
         require(finite, "a reading is not finite")
+        accepts = any(change.kind is LevelKind.ACCEPTED for change in night.changes)
+        require(with_acceptances or not accepts, "a leg accepts no level: only a person does, by the workflow Accept")
     except (ValueError, RecursionError) as error:
         raise StoreError("it is no night", found=_first(error)) from error
     target = nights_dir / runner_class / source.name

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from redline.model import LevelKind, NightChange
 from redline.store.database import ingest, query
 from redline.store.merge import merge_folder, merge_lock
+from redline.store.nights import write_night
 from redline.store.taking import Fate
-from tests.store.merge_examples import RUN, make_justification, make_leg
+from tests.store.merge_examples import RUN, make_justification, make_leg, make_night
 
 pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
 
@@ -50,3 +53,17 @@ def test_a_machine_that_measures_gives_no_reasons(tmp_path: Path) -> None:
     assert (refused.kind, refused.fate) == ("justification", Fate.REFUSED)
     assert "only a person's command does" in refused.problem
     assert not (state / "justifications").exists()
+
+
+def test_a_machine_that_measures_accepts_no_level(tmp_path: Path) -> None:
+    """A night that says that a level is right is refused from a leg, and taken from a state."""
+    night = make_night("cpu")
+    change = NightChange("offline-short", "0" * 16, "output_tokens_per_s", LevelKind.ACCEPTED, night.run_id, 0.1)
+    write_night(tmp_path / "leg" / "nights", replace(night, changes=(change,)))
+    for with_reasons, fate in ((False, Fate.REFUSED), (True, Fate.TAKEN)):
+        with merge_lock(tmp_path / "state", wait_s=5):
+            (found,) = merge_folder(
+                tmp_path / "leg", tmp_path / "state", lambda path, name: None, with_reasons=with_reasons
+            )
+        assert (found.kind, found.fate) == ("night", fate)
+        assert ("only a person does" in found.problem) is not with_reasons
