@@ -203,8 +203,9 @@ def test_two_containers_of_an_image(place: Place, world: ContainerWorld) -> None
     assert [replica.name for replica in trial.replicas] == ["replica 0", "replica 1"]
     for repeat in trial.repeats:
         assert [record.replica for record in repeat.records] == [index % 2 for index in range(REQUEST_COUNT)]
-        assert {sample.source for sample in repeat.telemetry} >= {"cpu"}
+        assert repeat.telemetry, "what was read, or that the sampler was lost: a busy machine may lose it for a window"
         assert repeat.foreign_cpu_share is not None
+    assert "cpu" in {sample.source for repeat in trial.repeats for sample in repeat.telemetry}
     assert "installed 0.33.0" in "; ".join(reading.reading for reading in trial.validity)
     assert "Load spread over 2 replicas" in report
     rows = [line for line in report.splitlines() if re.match(r"\| replica [01] ", line)]
