@@ -120,6 +120,7 @@ def test_a_night_that_looks_worse_is_confirmed_reported_and_kept(
     kept = tmp_path / "kept"
     for name in ("trials", "nights", "reports"):
         shutil.copytree(state / name, kept / name)
+    home.state.job(earlier["id"], "report")  # only what this job uploads is believed
     home.state.upload(earlier["id"], "redline-state", kept)
     for path in (state / "nights" / "cpu").iterdir():
         path.unlink()  # the machine has forgotten: what it knows tonight comes from the artifact
