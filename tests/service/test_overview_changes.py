@@ -58,7 +58,7 @@ def test_arguments_models_and_routers_are_compared(state: State):
     nights = [night("2026-11-21", 100.0, series_id="old"), night(LAST, 100.0)]
     state.write_trial(nights[0], GOOD)
     trials = state.state / "trials"
-    router = RouterPin("ghcr.io/llm-d/picker@sha256:" + "0" * 64, "kind: EndpointPickerConfig")
+    router = RouterPin("registry.example/llm-d/picker@sha256:" + "0" * 64, "kind: EndpointPickerConfig")
     sut = SystemUnderTest(GOOD, ("--max-num-seqs", "2"), (("gptoss", "models/tiny"),), router)
     state.write_trial(replace(nights[1], trial_ids=("other",)), GOOD)
     write_trial(trials, replace(read_trial(trials / "other"), trial_id=nights[1].trial_ids[0], sut=sut))
