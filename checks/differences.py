@@ -163,7 +163,7 @@ def _packages(baseline: SystemUnderTest, candidate: SystemUnderTest) -> list[str
         return []
     for packages, sut in ((before, baseline), (after, candidate)):
         packages.pop(_normalised(sut.pin.distribution), None)  # the build itself: said already
-    names = sorted(before.keys() | after.keys(), key=_relevance)
+    names = sorted(before.keys() | after.keys(), key=relevance)
     versions = [
         f"{name} {before[name][0] if name in before else 'absent'} -> {after[name][0] if name in after else 'absent'}"
         for name in names
@@ -195,7 +195,8 @@ def _other_files(before: tuple[str, frozenset[str]], after: tuple[str, frozenset
     return before[0] == after[0] and before[1] != after[1]
 
 
-def _relevance(name: str) -> tuple[int, str]:
+def relevance(name: str) -> tuple[int, str]:
+    """Where a package stands among changes: what serves a token first, nearest to the hardware, then by name."""
     ranks = (rank for rank, pattern in enumerate(RELEVANT_PACKAGES) if re.fullmatch(pattern, name))
     return next(ranks, len(RELEVANT_PACKAGES)), name
 

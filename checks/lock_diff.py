@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from checks.differences import RELEVANT_PACKAGES
+from checks.differences import relevance
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +45,3 @@ def package_changes(
         if old is None or new is None or old[0] != new[0] or not set(old[1]) & set(new[1]):
             found.append(PackageChange(name, old[0] if old else "", new[0] if new else ""))
     return tuple(found)
-
-
-def relevance(name: str) -> tuple[int, str]:
-    """Where a package stands among changes: what serves a token first, nearest to the hardware, then by name."""
-    ranks = (rank for rank, pattern in enumerate(RELEVANT_PACKAGES) if re.fullmatch(pattern, name))
-    return next(ranks, len(RELEVANT_PACKAGES)), name
