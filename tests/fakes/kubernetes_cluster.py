@@ -108,11 +108,11 @@ class SimulatedCluster:
         self.state.edit("pods", NAMESPACE, name, lambda found: found["status"].update(status))
 
     def run_pod(self, name: str, index: int = 0) -> None:
-        """Give a pod its node and its process."""
+        """Give a pod its node and its process; nothing if it is gone."""
         node_name = self.nodes[index % len(self.nodes)]
         self.state.edit("pods", NAMESPACE, name, lambda found: found["spec"].update(nodeName=node_name))
-        container = self.state.get("pods", NAMESPACE, name)["spec"]["containers"][0]
-        self.kubelet.start(NAMESPACE, name, container)
+        for found in self.state.listed("pods", NAMESPACE, fields=f"metadata.name={name}"):
+            self.kubelet.start(NAMESPACE, name, found["spec"]["containers"][0])
 
     def wait_pods_ready(self, names: list[str]) -> None:
         """Return when all of them are ready, or gone, or the cluster is closing."""

@@ -56,11 +56,15 @@ class Kubelet:
         state.on_deleting.append(self._on_deleting)
 
     def start(self, namespace: str, pod: str, container: dict[str, Any]) -> None:
-        """Run a pod's container; its status follows the process from now on."""
+        """Run a pod's container; its status follows the process from now on. Nothing if the pod has been ended."""
         ip = address()
         running = self._launch(pod, container, ip, 0)
         with self._lock:
             self._pods[pod] = running
+        found = self._state.listed("pods", namespace, fields=f"metadata.name={pod}")
+        if not found or "deletionTimestamp" in found[0]["metadata"]:  # its end may have come before the process
+            self._stop(running)
+            return
         self._tell(namespace, pod, {"phase": RUNNING, "podIP": ip}, self._status(container, restarts=0, running=True))
         thread = threading.Thread(target=self._follow, args=(namespace, pod, container, ip), daemon=True)
         self._threads.append(thread)
@@ -136,9 +140,12 @@ class Kubelet:
         self._tell(namespace, pod, {}, told, ready=False)
         time.sleep(0.05)
         anew = self._launch(pod, container, ip, running.restarts + 1)
-        with self._lock:
+        with self._lock:  # its end may have come to the run before this one
             anew.stopping = running.stopping
             self._pods[pod] = anew
+        if anew.stopping:
+            self._stop(anew)
+            return anew
         told = self._status(container, restarts=anew.restarts, running=True, ended=ended)
         self._tell(namespace, pod, {}, told, ready=False)
         return anew
@@ -175,16 +182,22 @@ class Kubelet:
             thread.start()
 
     def _end(self, metadata: dict[str, Any]) -> None:
-        running = self._pods.get(metadata["name"])
+        with self._lock:
+            running = self._pods.get(metadata["name"])
+            if running is not None:
+                running.stopping = True
         if running is not None:
-            running.stopping = True
-            running.process.terminate()
-            try:
-                running.process.wait(self.grace_s)
-            except subprocess.TimeoutExpired:
-                running.process.kill()
-                running.process.wait(5)
+            self._stop(running)
         self._state.forget("pods", metadata["namespace"], metadata["name"])
+
+    def _stop(self, running: Running) -> None:
+        running.stopping = True
+        running.process.terminate()
+        try:
+            running.process.wait(self.grace_s)
+        except subprocess.TimeoutExpired:
+            running.process.kill()
+            running.process.wait(5)
 
 
 def _healthy(url: str) -> bool:

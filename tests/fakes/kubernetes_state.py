@@ -99,7 +99,10 @@ class State:
             return [copy.deepcopy(each) for each in found if selected(each, labels, fields)]
 
     def create(self, plural: str, namespace: str, manifest: dict[str, Any], manager: str = "test") -> dict[str, Any]:
-        """The object as it is kept. Raises RefusedError: 404 without its namespace, 409 if the name is taken."""
+        """The object as it is kept; one whose owner is gone or going is deleted at once, as the collector does.
+
+        Raises RefusedError: 404 without its namespace, 409 if the name is taken.
+        """
         made = copy.deepcopy(manifest)
         metadata = made.setdefault("metadata", {})
         name = metadata["name"]
@@ -119,8 +122,11 @@ class State:
             self._objects[plural, namespace, name] = made
             self._note("ADDED", plural, namespace, made)
             answer = copy.deepcopy(made)
+            is_orphan = not self._owners(made) <= self._staying()
         for listener in self.on_created:
             listener(plural, copy.deepcopy(answer))
+        if is_orphan:
+            self.delete(plural, namespace, name, {"propagationPolicy": "Foreground"})
         return answer
 
     def edit(self, plural: str, namespace: str, name: str, change: Callable[[dict[str, Any]], None]) -> None:
@@ -149,9 +155,7 @@ class State:
                 self._note("MODIFIED", plural, namespace, found)
             answer = copy.deepcopy(found)
             dependents = [
-                (key[0], key[1], key[2])
-                for key, each in self._objects.items()
-                if any(owner["uid"] == metadata["uid"] for owner in each["metadata"].get("ownerReferences", []))
+                (key[0], key[1], key[2]) for key, each in self._objects.items() if metadata["uid"] in self._owners(each)
             ]
         for listener in self.on_deleting:
             listener(plural, answer)
@@ -189,6 +193,15 @@ class State:
                 if at > version and (of, where) == (plural, namespace)
             ]
 
+    @staticmethod
+    def _owners(found: dict[str, Any]) -> set[str]:
+        return {owner["uid"] for owner in found["metadata"].get("ownerReferences", [])}
+
+    def _staying(self) -> set[str]:
+        """Uids of what is not being deleted."""
+        kept = (each["metadata"] for each in self._objects.values())
+        return {metadata["uid"] for metadata in kept if "deletionTimestamp" not in metadata}
+
     def _at(self, key: Key) -> dict[str, Any]:
         if key not in self._objects:
             raise RefusedError(404, "NotFound", f'{key[0]} "{key[2]}" not found', kind=key[0], name=key[2])
@@ -203,9 +216,7 @@ class State:
     def _collect(self) -> None:
         """Remove what is ending and held by nothing: no finalizer, no dependent; a pod waits for its kubelet."""
         while True:
-            owned = {
-                owner["uid"] for each in self._objects.values() for owner in each["metadata"].get("ownerReferences", [])
-            }
+            owned = set().union(*map(self._owners, self._objects.values()))
             for key, each in list(self._objects.items()):
                 metadata = each["metadata"]
                 if "deletionTimestamp" not in metadata or key[0] == "pods":
