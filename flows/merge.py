@@ -15,6 +15,7 @@ from redline import content
 from redline.errors import ContentError, ExitCode, StoreError, UsageError
 from redline.markdown import one_line
 from redline.model import LegRecord
+from redline.store.adopting import adopt_trials
 from redline.store.database import ingest
 from redline.store.merge import JUSTIFICATIONS, LEG, NIGHTS, NOT_MERGED, REPORTS, TRIALS, merge_folder, merge_lock
 from redline.store.nights import read_nights
@@ -26,6 +27,12 @@ LEG_SCHEMA = 1
 REFUSED_SHOWN_MAX = 20
 STATE_NAMES = frozenset({TRIALS, NIGHTS, REPORTS, JUSTIFICATIONS, LEG})
 """What a leg's folder or a state directory has at least one of."""
+_FATES = (
+    (Fate.TAKEN, "took {}"),
+    (Fate.THERE, "{} there already"),
+    (Fate.LEFT, "left {} for other runner classes"),
+    (Fate.REFUSED, "refused {}"),
+)
 _NO_LEG = f"no {LEG}: another state directory, or a leg that was cut short"
 
 
@@ -43,8 +50,10 @@ class MergedFolder:
         return tuple(item for item in self.items if item.fate is Fate.REFUSED)
 
 
-def merge(state_dir: Path, folders: tuple[Path, ...]) -> Answer:
+def merge(state_dir: Path, folders: tuple[Path, ...], runner_class: str = "") -> Answer:
     """What was taken, what was there already, what was refused and why; exit code 5 if anything was.
+
+    `runner_class`: only its trials and nights, if one is named.
 
     Raises UsageError before anything is taken if a folder is not there, is none of a state, or is the state directory
     itself; StoreBusyError if another merge does not end in time.
@@ -52,18 +61,27 @@ def merge(state_dir: Path, folders: tuple[Path, ...]) -> Answer:
     for folder in folders:
         _require_other(folder, state_dir)
     with merge_lock(state_dir):
-        merged = [merged_folder(folder, state_dir) for folder in folders]
+        merged = [merged_folder(folder, state_dir, runner_class=runner_class) for folder in folders]
         database_lines, ingested = ingest_all(Workspace(content_root(), state_dir))
     lines = [line for each in merged for line in lines_of(each)]
     whole = ingested and not any(each.refused for each in merged)
     return Answer((*lines, *database_lines), ExitCode.NO_WORSE if whole else ExitCode.INFRASTRUCTURE)
 
 
-def merged_folder(folder: Path, state_dir: Path, title: str = "", *, with_reasons: bool = True) -> MergedFolder:
+def merged_folder(
+    folder: Path,
+    state_dir: Path,
+    title: str = "",
+    *,
+    with_reasons: bool = True,
+    own: bool = False,
+    runner_class: str = "",
+) -> MergedFolder:
     """Take a leg's folder or another state directory, as far as it goes. Call it with `merge_lock` held.
 
     `with_reasons`: False for a leg that nobody has looked at: its justifications, and levels that it accepts, are
-    refused by name.
+    refused by name. `own`: nobody else can have written it, so its trials are not measured against the database anew.
+    `runner_class`: only its trials and nights, if one is named.
     """
     title = title or folder.name
     record: LegRecord | None = None
@@ -82,7 +100,8 @@ def merged_folder(folder: Path, state_dir: Path, title: str = "", *, with_reason
         title = f"{title} ({record.kind}, {record.runner_class}, run {record.run_id or 'never started'})"
         remarks += [f"it has no report: {record.problem}"] if record.problem else []
     try:
-        found += merge_folder(folder, state_dir, check_report, with_reasons=with_reasons)
+        found += adopt_trials(folder, state_dir) if own else ()
+        found += merge_folder(folder, state_dir, check_report, with_reasons=with_reasons, runner_class=runner_class)
     except StoreError as error:
         found.append(refused("folder", folder.name, error))
     return MergedFolder(title, (*remarks, *_measured_again(state_dir / NIGHTS, found)), tuple(found))
@@ -154,7 +173,7 @@ def said(text: str) -> str:
 def _counted(items: Sequence[Item]) -> str:
     """`took 4 trials and 1 night; 2 trials were there already`."""
     words = []
-    for fate, pattern in ((Fate.TAKEN, "took {}"), (Fate.THERE, "{} there already"), (Fate.REFUSED, "refused {}")):
+    for fate, pattern in _FATES:
         counts = Counter(item.kind for item in items if item.fate is fate)
         parts = [f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items()]
         words += [pattern.format(", ".join(parts))] if parts else []

@@ -159,10 +159,15 @@ def _take_states(github: GitHub, state_dir: Path, states: Sequence[Found], progr
     largest = before
     for each in states:
         folder = _fetched(github, state_dir, each, STATE_LIMITS)
-        merged = merged_folder(folder, state_dir, each.title)
+        if 2 * each.artifact.size_bytes > STATE_LIMITS.archive_bytes_max:
+            progress.lines.append(
+                f"{each.title} takes {each.artifact.size_bytes:,} of {STATE_LIMITS.archive_bytes_max:,} bytes: before "
+                "it takes all of them, keep the record on a machine or a share of your own (docs/several-runners.md)"
+            )
+        held, stated = _size(folder), _stated_size(folder)
+        merged = merged_folder(folder, state_dir, each.title, own=True)
         progress.note(merged)
         progress.collected |= _read_collected(folder)
-        held, stated = _size(folder), _stated_size(folder)
         shutil.rmtree(folder)
         largest = _Size(max(largest.trials, held.trials), max(largest.nights, held.nights))
         cut = not held.holds(stated)

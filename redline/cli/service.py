@@ -16,6 +16,9 @@ def add_commands(commands: Commands) -> None:
     merge.add_argument(
         "folders", nargs="+", type=Path, metavar="FOLDER", help="a leg's folder, or another state directory"
     )
+    merge.add_argument(
+        "--runner", default="", metavar="CLASS", help="only the trials and nights of this runner class, no reports"
+    )
     add_state(merge)
     merge.set_defaults(action=_merge)
     overview = commands.add_parser("overview", help="one page over every runner class: findings, changes, trends")
@@ -28,7 +31,7 @@ def add_commands(commands: Commands) -> None:
 def _merge(arguments: argparse.Namespace) -> int:
     from flows import merge
 
-    return say(merge.merge(state_dir_of(arguments), tuple(arguments.folders)))
+    return say(merge.merge(state_dir_of(arguments), tuple(arguments.folders), arguments.runner))
 
 
 def _overview(arguments: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ from redline.store.taking import (
     Fate,
     Item,
     refused,
-    stated_run_and_pin,
+    stated_of,
     take_justification,
     take_night,
     take_pin,
@@ -38,6 +38,7 @@ from redline.store.untrusted_file import names_in
 TRIALS, NIGHTS, REPORTS, JUSTIFICATIONS = "trials", "nights", "reports", "justifications"
 JUSTIFICATION = "justification"
 """The kind of such an item."""
+DATABASE = "redline.duckdb"
 LEG = "leg.json"
 COLLECTED = "collected.json"
 """Of a state directory: which artifacts it was made from (flows.service.collect)."""
@@ -47,7 +48,7 @@ WAIT_S = 300.0
 _POLL_S = 0.2
 
 _OF_ONE_MACHINE = ("bisections", "cache", "calibrations", "logs", "method", "prefect", COLLECTED)
-_MADE_AGAIN = ("builds", "datasets", "otava", "pins", "redline.duckdb", "stand-ins", "wheels")
+_MADE_AGAIN = ("builds", "datasets", "otava", "pins", DATABASE, "stand-ins", "wheels")
 NOT_MERGED = frozenset((*_OF_ONE_MACHINE, *_MADE_AGAIN))
 """What else a state directory holds: of one machine only, or fetched and made again where it is needed."""
 
@@ -97,12 +98,13 @@ def _hold(descriptor: int, state_dir: Path, wait_s: float) -> None:
 
 
 def merge_folder(
-    folder: Path, state_dir: Path, check_report: CheckReport, *, with_reasons: bool = True
+    folder: Path, state_dir: Path, check_report: CheckReport, *, with_reasons: bool = True, runner_class: str = ""
 ) -> tuple[Item, ...]:
     """What became of everything in a leg's folder or another state directory. Call it with `merge_lock` held.
 
     `with_reasons`: False for a folder whose maker may have run a stranger's code: its justifications, and levels
-    that it accepts, are refused.
+    that it accepts, are refused. `runner_class`: take its trials and nights only, and leave the reports, which are for
+    people: what a machine of that class needs to judge its next night.
     What is damaged, hostile or of another version is refused by name, and the rest is taken all the same. Raises
     StoreError if the folder itself cannot be read.
     """
@@ -110,12 +112,13 @@ def merge_folder(
     found: list[Item] = []
     _prepare(state_dir)
     if TRIALS in names:
-        found += _take_trials(folder / TRIALS, state_dir / TRIALS)
+        found += _take_trials(folder / TRIALS, state_dir / TRIALS, runner_class)
     if NIGHTS in names:
-        found += _take_nights(folder / NIGHTS, state_dir / NIGHTS, with_acceptances=with_reasons)
+        found += _take_nights(folder / NIGHTS, state_dir / NIGHTS, runner_class, with_acceptances=with_reasons)
     if REPORTS in names:
         reports = state_dir / REPORTS
-        found += _take_each("report", folder / REPORTS, lambda path: take_report(path, reports, check_report))
+        report = _leave if runner_class else lambda path: take_report(path, reports, check_report)
+        found += _take_each("report", folder / REPORTS, report)
     if JUSTIFICATIONS in names:
         kept = state_dir / JUSTIFICATIONS
         take = (lambda path: take_justification(path, kept)) if with_reasons else _no_reason
@@ -132,9 +135,9 @@ def take_run(state_dir: Path, folder: Path, run_id: str, check_report: CheckRepo
     """
     _prepare(folder)
     trials, reports = state_dir / TRIALS, state_dir / REPORTS
-    stated = {path: stated_run_and_pin(path) for path in list_trials(trials)}
-    chosen = [path for path, (run, _) in stated.items() if is_of_run(run, run_id)]
-    pins = sorted({stated[path][1] for path in chosen if PIN_ID.fullmatch(stated[path][1])})
+    stated = {path: stated_of(path) for path in list_trials(trials)}
+    chosen = [path for path, each in stated.items() if is_of_run(each.run_id, run_id)]
+    pins = sorted({stated[path].pin_id for path in chosen if PIN_ID.fullmatch(stated[path].pin_id)})
     found = [taken("pin", trials / PINS / f"{pin}.json", lambda it: take_pin(it, folder / TRIALS)) for pin in pins]
     with rehearsal() as rehearse:
         found += take_trials(chosen, folder / TRIALS, rehearse)
@@ -166,15 +169,28 @@ def _no_reason(_: Path) -> Fate:
     raise StoreError("a machine that measures gives no reasons: only a person's command does")
 
 
-def _take_trials(source: Path, target: Path) -> list[Item]:
+def _leave(_: Path) -> Fate:
+    return Fate.LEFT
+
+
+def _take_trials(source: Path, target: Path, runner_class: str) -> list[Item]:
     """Pins first: a trial is verified with the pin that is kept, wherever it came from."""
     try:
         names = names_in(source)
     except StoreError as error:
         return [refused("file", source.name, error)]
-    found = _take_each("pin", source / PINS, lambda path: take_pin(path, target))
+    chosen = [source / name for name in names if name != PINS]
+    if not runner_class:
+        found = _take_each("pin", source / PINS, lambda path: take_pin(path, target))
+    else:
+        stated = {path: stated_of(path) for path in chosen}
+        # One that does not say whose it is goes on, and is refused by name.
+        chosen = [path for path, each in stated.items() if each.runner_class in (runner_class, "")]
+        found = [Item("trial", path.name, Fate.LEFT) for path in stated.keys() - {*chosen}]
+        pins = [source / PINS / f"{pin}.json" for pin in sorted({stated[path].pin_id for path in chosen})]
+        found += [taken("pin", path, lambda it: take_pin(it, target)) for path in pins if path.exists()]
     with rehearsal() as rehearse:
-        trials = take_trials([source / name for name in names if name != PINS], target, rehearse)
+        trials = take_trials(chosen, target, rehearse)
     whole = [source / item.name for item in trials if item.fate is not Fate.REFUSED]
     return [*found, *trials, *(item for trial in whole for item in _foreign_in(trial))]
 
@@ -185,16 +201,15 @@ def _foreign_in(trial: Path) -> list[Item]:
     return [Item("file", f"{trial.name}/{name}", Fate.REFUSED, NO_SUCH_THING) for name in sorted(foreign)]
 
 
-def _take_nights(source: Path, target: Path, *, with_acceptances: bool) -> list[Item]:
+def _take_nights(source: Path, target: Path, runner_class: str, *, with_acceptances: bool) -> list[Item]:
     try:
         classes = names_in(source)
     except StoreError as error:
         return [refused("file", source.name, error)]
     found = []
     for name in classes:
-        items = _take_each(
-            "night", source / name, partial(take_night, nights_dir=target, with_acceptances=with_acceptances)
-        )
+        take = partial(take_night, nights_dir=target, with_acceptances=with_acceptances)
+        items = _take_each("night", source / name, _leave if runner_class not in ("", name) else take)
         found += [replace(item, name=f"{name}/{item.name}") for item in items if item.kind == "night"]
         found += [item for item in items if item.kind != "night"]
     return found

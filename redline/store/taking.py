@@ -31,6 +31,7 @@ from redline.store.trials import (
     LoadedTrial,
     keep_pin,
     load_trial,
+    manifest_of,
     read_digest,
     read_trial,
     staging,
@@ -62,6 +63,7 @@ class Fate(enum.StrEnum):
 
     TAKEN = "taken"
     THERE = "there already"
+    LEFT = "left"  # of another runner class than the one that was asked for
     REFUSED = "refused"
 
 
@@ -155,10 +157,11 @@ def _staged(source: Path, folder: Path, trials_dir: Path) -> LoadedTrial | None:
     if TRIAL_ID.fullmatch(name) is None or name == PINS:
         raise StoreError("a trial's directory is called like the trial", expected=TRIAL_ID.pattern, found=ascii(name))
     copy, target = folder / name, trials_dir / name
-    copy.mkdir()
-    write_synced(copy / MANIFEST, read_bounded(source / MANIFEST, MANIFEST_BYTES_MAX))
-    if target.exists() and read_digest(copy) == read_digest(target):
+    manifest = read_bounded(source / MANIFEST, MANIFEST_BYTES_MAX)
+    if target.exists() and manifest_of(manifest, copy / MANIFEST)["digest"] == read_digest(target):
         return None
+    copy.mkdir()
+    write_synced(copy / MANIFEST, manifest)
     for table in SCHEMAS:
         if f"{table}.parquet" in names:
             write_synced(copy / f"{table}.parquet", _table(source / f"{table}.parquet"))
@@ -214,14 +217,24 @@ def _stage_pin(copy: Path, trials_dir: Path) -> None:
         (staged / pin.name).write_bytes(pin.read_bytes())
 
 
-def stated_run_and_pin(trial_dir: Path) -> tuple[str, str]:
-    """(run id, pin id) that a trial's manifest states, unverified; empty where it cannot be read."""
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a trial's manifest states, unverified; empty where it cannot be read."""
+
+    run_id: str = ""
+    pin_id: str = ""
+    runner_class: str = ""
+
+
+def stated_of(trial_dir: Path) -> Stated:
+    """Of which run, build pin and runner class a trial says that it is. Raises nothing."""
     try:
         manifest = json_object(read_bounded(trial_dir / MANIFEST, MANIFEST_BYTES_MAX), MANIFEST)
     except StoreError:
-        return "", ""
+        return Stated()
     sut = manifest.get("sut")
-    return str(manifest.get("run_id", "")), str(sut.get("pin_id", "")) if isinstance(sut, dict) else ""
+    pin_id = str(sut.get("pin_id", "")) if isinstance(sut, dict) else ""
+    return Stated(str(manifest.get("run_id", "")), pin_id, str(manifest.get("runner_class", "")))
 
 
 # --- the small files ------------------------------------------------------------------------------------------
@@ -229,12 +242,17 @@ def stated_run_and_pin(trial_dir: Path) -> tuple[str, str]:
 
 def take_pin(source: Path, trials_dir: Path) -> Fate:
     """What became of a build pin's file. Raises StoreError if its name is not the identity of its content."""
-    try:
-        pin = _pin(read_bounded(source, SMALL_BYTES_MAX).decode(), source.stem)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StoreError(f"it is not the build pin {source.stem!a}", found=str(error).partition("\n")[0]) from error
+    pin = check_pin(read_bounded(source, SMALL_BYTES_MAX), source.stem)
     with staging(trials_dir) as folder:
         return Fate.TAKEN if keep_pin(trials_dir / PINS, pin, folder) else Fate.THERE
+
+
+def check_pin(content: bytes, pin_id: str) -> BuildPin:
+    """The build pin of a file called by `pin_id`. Raises StoreError if that is not the identity of its content."""
+    try:
+        return _pin(content.decode(), pin_id)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StoreError(f"it is not the build pin {pin_id!a}", found=str(error).partition("\n")[0]) from error
 
 
 def _pin(text: str, pin_id: str) -> BuildPin:

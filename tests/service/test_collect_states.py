@@ -219,3 +219,17 @@ def test_a_collect_that_fails_leaves_a_state_directory(nightly: Nightly, tmp_pat
     visible = [path.name for path in (tmp_path / "history").iterdir() if not path.name.startswith(".")]
     assert "collected.json" in visible
     assert json.loads((tmp_path / "history" / "collected.json").read_text()) == {"artifacts": []}
+
+
+def test_a_state_that_grows_too_large_is_told_in_time(nightly: Nightly, tmp_path: Path) -> None:
+    """From half of what is fetched at all; it is taken as ever."""
+    first = nightly.run()
+    nightly.leg(first, "cpu")
+    nightly.collect(first, tmp_path / "first")
+    second = nightly.run()
+    assert not any("before it takes all" in line for line in nightly.collect(second, tmp_path / "second").lines)
+    nightly.states()[-1]["size_in_bytes"] = 2_000_000_001
+    answer = nightly.collect(nightly.run(), tmp_path / "third")
+    assert any("takes 2,000,000,001 of 4,000,000,000 bytes: before it takes all" in line for line in answer.lines)
+    assert answer.exit_code is ExitCode.NO_WORSE
+    assert trials(tmp_path / "third") == {"cpu-0"}
