@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from redline.model import require
+from checks.fingerprints import may_compare
+from redline.model import RunnerFingerprint, require
 
 PROBE_COUNT_MAX = 24
 FLOOR_SHARE = 1 / 16
@@ -111,6 +112,19 @@ def next_rate(
         return found.middle_per_s
     tried = sum(probe.rate_per_s == found.broken_per_s for probe in probes)
     return found.broken_per_s if tried < 2 else None
+
+
+def on_one_machine(machines: Sequence[RunnerFingerprint]) -> tuple[int, ...]:
+    """The indices of the searches that may be put together, ascending; `machines`: of each search.
+
+    They are those of the machine that was searched most often, the first of equals: a rate is a machine's as much as a
+    build's, and no pair of arms cancels what two machines differ by. Blind to what the searches found.
+    """
+    if not machines:
+        return ()
+    groups = [[i for i, other in enumerate(machines) if may_compare(machine, other)] for machine in machines]
+    largest = max(groups, key=len)
+    return tuple(largest)
 
 
 def estimate(brackets: Sequence[Bracket]) -> RateEstimate | None:

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from prefect import flow
 
@@ -21,10 +22,31 @@ from flows.pairs import INVALID_PAIRS_MAX
 from flows.plan import INSTALL_EXPECTED_S, Wanted
 from flows.request import Session
 from redline.builds.install import InstalledBuild, list_installed
-from redline.errors import BuildError, DeployError, InvalidMeasurementError, NoBuildError, PortTakenError, RedlineError
+from redline.errors import (
+    BuildError,
+    ContainerError,
+    DeployError,
+    InfrastructureError,
+    InvalidMeasurementError,
+    NoBuildError,
+    OutOfMemoryError,
+    RedlineError,
+    ServerDiedError,
+    ServerExitedError,
+    ServerNotReadyError,
+)
 from redline.metrics import reading_of
 from redline.model import Arm, SystemUnderTest, Trial
 from redline.store.bisections import BisectionRecord
+
+OF_THE_BUILD = (ServerExitedError, ServerNotReadyError, ServerDiedError, OutOfMemoryError, ContainerError)
+"""Failed deployments that speak of the build: its server was started and did not serve. Every other one speaks of the
+place: a cluster without a node, a port that is taken, a router that is not the pinned one.
+
+ContainerError is both: also an image that is gone, or for another processor, is told as one.
+"""
+
+Fault = Literal["build", "machine", "place"]
 
 
 @flow(name="bisect", validate_parameters=False, persist_result=False)
@@ -71,7 +93,7 @@ class Deployments:
         self._present = {build.pin.spec for build in list_installed(session.plan.workspace.state_dir)}
         self._pair_s = [each.seconds for each in record.pairs]
         self._install_s: list[float] = []
-        self._failed: list[Pair] = []  # the same pair, tried again and again
+        self._failed: list[tuple[Pair, Fault]] = []  # the same pair, tried again and again, and whose fault it was
 
     def costs(self) -> Costs:
         """Seconds as they turned out so far; before that, what a plan expects."""
@@ -94,8 +116,8 @@ class Deployments:
     def measure(self, pair: Pair, attempt: int, evidence: Evidence) -> Measured | Unmeasurable | None:
         """One pair of deployments. One that failed is tried once more before a build is blamed.
 
-        Raises InvalidMeasurementError if the machine spoils a pair too often, DeployError if builds that ran before
-        no longer do, and what is no build's fault.
+        Raises InvalidMeasurementError if the machine spoils a pair too often, InfrastructureError if the place twice
+        did not deploy it, DeployError if builds that ran before no longer do, and what is no build's fault.
         """
         arms: list[ArmSetup] = []
         for arm, build in ((Arm.BASELINE, pair.baseline), (Arm.CANDIDATE, pair.candidate)):
@@ -104,7 +126,7 @@ class Deployments:
             except NoBuildError as error:
                 return Unmeasurable(build, error)  # nobody made it: nothing failed, so no second try
             except BuildError as error:
-                return None if self._again(pair, error.problem, 1) else Unmeasurable(build, error)
+                return None if self._again(pair, "build", error.problem) else Unmeasurable(build, error)
         plan = self._session.plan
         trials: list[Trial] = []
 
@@ -116,10 +138,8 @@ class Deployments:
         try:
             round_ = plan.round_of(plan.groups[0], (arms[0], arms[1]), attempt, note)
             steps.measure_round(round_, self._session.narrator)
-        except PortTakenError:
-            raise
         except DeployError as error:
-            return self._blamed(pair, error, evidence)
+            return self.failed(pair, error, evidence)
         found = self.read(pair, trials)
         if isinstance(found, PairReading):
             self._failed.clear()
@@ -139,18 +159,26 @@ class Deployments:
                 self._install_s.append(installed.seconds)
         return ArmSetup(arm, sut, self._installed[spec])
 
-    def _again(self, pair: Pair, why: str, count_max: int) -> bool:
-        """True if this pair may be tried once more; says why."""
-        self._failed = [*(each for each in self._failed if each == pair), pair]
-        if len(self._failed) > count_max:
+    def _again(self, pair: Pair, whose: Fault, why: str, count_max: int = 1) -> bool:
+        """True if this pair may be tried once more; says why. What was another's fault does not count against it."""
+        self._failed = [*(each for each in self._failed if each[0] == pair), (pair, whose)]
+        if self._failed.count((pair, whose)) > count_max:
             self._failed.clear()
             return False
         self._session.narrator.say(f"{why}: tried again")
         return True
 
-    def _blamed(self, pair: Pair, error: DeployError, evidence: Evidence) -> Unmeasurable | None:
-        """The build that does not start: the one that never did, the candidate first. Raises `error` if both did."""
-        if self._again(pair, error.problem, 1):
+    def failed(self, pair: Pair, error: DeployError, evidence: Evidence) -> Unmeasurable | None:
+        """What a failed deployment says: the build that does not start, or None if the pair is tried once more.
+
+        The build is the one that never ran, the candidate first. Raises InfrastructureError where the place failed
+        twice, and `error` if both builds ran before.
+        """
+        if not isinstance(error, OF_THE_BUILD):
+            if self._again(pair, "place", error.problem):
+                return None
+            raise _not_deployed(error) from error
+        if self._again(pair, "build", error.problem):
             return None
         ran = {build for each in evidence.readings for build in (each.pair.baseline, each.pair.candidate)}
         for build in (pair.candidate, pair.baseline):
@@ -181,7 +209,7 @@ class Deployments:
         spoilt = spoilt or _on_two_machines(trials)
         if not spoilt:
             return PairReading(pair, values[Arm.BASELINE], values[Arm.CANDIDATE])
-        if self._again(pair, f"the machine spoilt this pair: {spoilt}", INVALID_PAIRS_MAX):
+        if self._again(pair, "machine", f"the machine spoilt this pair: {spoilt}", INVALID_PAIRS_MAX):
             return None
         raise _not_measured(
             spoilt, "free or mend the machine (see `redline doctor`) and give the same command again: it goes on"
@@ -192,6 +220,16 @@ def _on_two_machines(trials: Sequence[Trial]) -> str:
     """What differs between the machines of a pair, in words; empty if they may be compared."""
     differs = why_incomparable(trials[0].fingerprint, trials[-1].fingerprint)
     return f"the builds were served by different machines: {differs}" if differs else ""
+
+
+def _not_deployed(error: DeployError) -> InfrastructureError:
+    """What the place did to a pair, said as such, so that nobody reads a build into it."""
+    return InfrastructureError(
+        f"a pair could not be deployed, which says nothing about its builds: {error.problem}",
+        expected=error.expected,
+        found=error.found,
+        next_step="; ".join(filter(None, (error.next_step, "then give the same command again: it goes on"))),
+    )
 
 
 def _not_measured(found: str, next_step: str) -> InvalidMeasurementError:

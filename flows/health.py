@@ -23,13 +23,14 @@ from flows.query import table
 from flows.request import Answer, GateRequest
 from flows.workspace import Workspace, content_root
 from redline.errors import ContentError, ExitCode, InfrastructureError, UsageError
-from redline.model import Arm, Scenario
+from redline.model import Arm, RunnerClass, Scenario
 from redline.store.database import ingest
 from reports.health import HealthPage, HealthSection, render
 
 SEED = 20261121
 ROUNDS_MAX = 100
 JSON_SCHEMA = 1
+UNKNOWN_MACHINE = "unknown"
 MEASURED = (ExitCode.NO_WORSE, ExitCode.REGRESSED, ExitCode.INCONCLUSIVE, ExitCode.INVALID)
 
 
@@ -82,7 +83,7 @@ def health(request: HealthRequest) -> Answer:
     if request.every_series:
         judged = list(_every_series(workspace, request, recorded, notes))
     else:
-        judged = [_this_machine(workspace, request, recorded, scenarios, notes)]
+        judged = list(_of_today(workspace, request, recorded, scenarios, notes))
     exit_code = max((EXIT_CODES[each.found.support] for each in judged), default=ExitCode.INCONCLUSIVE)
     page = HealthPage(
         sections=tuple(each.shown for each in judged) or (_nothing(request),),
@@ -162,17 +163,19 @@ def _speed_scenarios(workspace: Workspace, request: HealthRequest) -> dict[str, 
     return found
 
 
-def _this_machine(
+def _of_today(
     workspace: Workspace,
     request: HealthRequest,
     recorded: Recorded,
     scenarios: dict[str, tuple[Scenario, str]],
     notes: list[str],
-) -> _Judged:
-    """The series of this machine and the scenarios as they are today; raises ContentError if no policy fits."""
+) -> Iterator[_Judged]:
+    """The series of the scenarios as they are today: this machine's, or of each set of nodes of a cluster.
+
+    Raises ContentError if no policy fits.
+    """
     hashes = {name: scenario_hash for name, (_, scenario_hash) in scenarios.items()}
     runner_class = workspace.runner_class(request.runner)
-    series = Series(request.runner, fingerprint_of(runner_class).fingerprint_id, hashes)
     policy = workspace.policy(runner_class.policy)
     keys = tuple((name, metric) for name, (scenario, _) in scenarios.items() for metric in scenario.metrics)
     problem = _problem(keys, policy)
@@ -183,10 +186,24 @@ def _this_machine(
             found=problem,
             next_step="choose other scenarios",
         )
-    others = sum(not series.holds(row) and row.scenario in hashes for row in recorded.rounds)
+    machines = _machines(runner_class, recorded, hashes)
+    found = [Series(request.runner, machine, hashes) for machine in machines]
+    others = sum(row.scenario in hashes and not any(each.holds(row) for each in found) for row in recorded.rounds)
     if others:
         notes.append(f"{others} rounds of another machine or version of a scenario: --all shows them")
-    return _judge(series, keys, policy, recorded, request, notes)
+    for series in found:
+        yield _judge(series, keys, policy, recorded, request, notes)
+
+
+def _machines(runner_class: RunnerClass, recorded: Recorded, hashes: dict[str, str]) -> tuple[str, ...]:
+    """The fingerprints whose rounds are judged: this machine's. In a cluster all on record, or UNKNOWN_MACHINE.
+
+    Which nodes serve there is known only once they have served, and this machine is the client.
+    """
+    if runner_class.deployer == "host":
+        return (fingerprint_of(runner_class).fingerprint_id,)
+    served = (row.fingerprint_id for row in recorded.rounds if hashes.get(row.scenario) == row.scenario_hash)
+    return tuple(dict.fromkeys(served)) or (UNKNOWN_MACHINE,)
 
 
 def _every_series(
@@ -263,9 +280,17 @@ def _next_step(found: SuiteHealth, series: Series, policy: Policy, request: Heal
             words += [word for name in series.scenario_hashes for word in ("--scenario", name)]
             if request.state_dir != content_root() / ".redline":
                 words += ["--state-dir", str(request.state_dir)]
-            workspace = Workspace(content_root(), request.state_dir)
-            here = is_this_machine(workspace, series.runner_class, series.fingerprint_id)
-            return ("" if here else "on that machine: ") + shlex.join(words)
+            return _where(series, request) + shlex.join(words)
+
+
+def _where(series: Series, request: HealthRequest) -> str:
+    """Where more rounds of a series are to be measured, as the beginning of a sentence; '' for here."""
+    workspace = Workspace(content_root(), request.state_dir)
+    if series.fingerprint_id == UNKNOWN_MACHINE:
+        return ""
+    if workspace.runner_class(series.runner_class).deployer != "host":
+        return "while the same nodes serve: "
+    return "" if is_this_machine(workspace, series.runner_class, series.fingerprint_id) else "on that machine: "
 
 
 # --- showing ------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from redline.store.history import OwnRounds, PairVariance, own_rounds, pair_vari
 
 COLUMNS = ("runner", "scenario", "metric", "rounds", "df", "CV of a pair %", "supports %", "margin %", "latest x")
 
+NODES_UNKNOWN = "a cluster's nodes are known only once they serve, so a gate there begins without a prior"
+
 
 @dataclass(frozen=True, slots=True)
 class PriorRow:
@@ -52,6 +54,10 @@ def lines_of_priors(workspace: Workspace) -> Iterator[str]:
     left_out: list[str] = []
     for runner_class in _runner_classes(workspace):
         recorded = pair_variances(workspace.database_path, runner_class.name, wait_s=WAIT_S)
+        if recorded and runner_class.deployer != "host":
+            count = len({(row.run_id, row.scenario) for row in recorded})
+            left_out.append(f"past rounds of {runner_class.name} left out: {count}, {NODES_UNKNOWN}")
+            continue
         measured = {row.scenario for row in recorded}
         hashes = {
             each.name: identity_of(workspace, each.name, runner_class)[1] for each in scenarios if each.name in measured

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from prefect import flow
 
-from checks.rate_search import Bracket, Probe, RateEstimate, RateLimits, bracket, estimate, next_rate
+from checks.fingerprints import why_incomparable
+from checks.rate_search import (
+    Bracket,
+    Probe,
+    RateEstimate,
+    RateLimits,
+    bracket,
+    estimate,
+    next_rate,
+    on_one_machine,
+)
 from checks.replicas import ALL_ANSWER
 from checks.validity import ALL_ANSWERED, FULL_OUTPUTS, REAL_SERVER, is_spoilt
 from flows import steps
@@ -20,7 +30,7 @@ from flows.progress import Narrator
 from flows.request import Session
 from redline.errors import InvalidMeasurementError, RedlineError
 from redline.metrics import CATALOGUE
-from redline.model import Arm, Outcome, Scenario, Server, Trial
+from redline.model import Arm, Outcome, RunnerFingerprint, Scenario, Server, Trial
 
 RETRY_COUNT_MAX = 2
 REQUEST_COUNT_MIN = 200
@@ -34,11 +44,28 @@ CEILING_PER_S = 20_000.0
 
 
 @dataclass(frozen=True, slots=True)
-class RateAnswer:
-    """Every probe of every search, their brackets, and the estimate over them (None: a side was never found).
+class Search:
+    """One search: its probes in order, and the machine that served its one deployment."""
 
-    `simulated`: `redline simulate` answered, so this says nothing about any build. `problem`: what ended the
-    searches early; those that were finished are kept.
+    probes: tuple[Probe, ...]
+    machine: RunnerFingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A search that another machine served, by its number from 1, and what differs in words."""
+
+    search: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RateAnswer:
+    """Every probe of every search, their brackets and machines, and the estimate (None: a side was never found).
+
+    The estimate is over the searches that one machine served; `left_out` are the others. `simulated`: `redline
+    simulate` answered, so this says nothing about any build. `problem`: what ended the searches early (those that were
+    finished are kept), or left only one of several.
     """
 
     scenario: str
@@ -46,8 +73,16 @@ class RateAnswer:
     probes: tuple[tuple[Probe, ...], ...]
     brackets: tuple[Bracket, ...]
     estimate: RateEstimate | None
+    machines: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     simulated: bool = False
     problem: str = ""
+
+    @property
+    def counted_brackets(self) -> tuple[Bracket, ...]:
+        """Those of the searches that the estimate is over."""
+        out = {each.search for each in self.left_out}
+        return tuple(found for number, found in enumerate(self.brackets, 1) if number not in out)
 
 
 @flow(name="rate", validate_parameters=False, persist_result=False)
@@ -64,7 +99,7 @@ def rate_flow(wanted: Wanted, limits: RateLimits, shape: SearchShape, session: S
     sut = steps.resolve(wanted, plan, narrator)
     build = steps.install(sut.pin, plan.workspace, narrator)
     session.seen.candidate = sut
-    searches: list[tuple[Probe, ...]] = []
+    searches: list[Search] = []
     problem: RedlineError | None = None
     for index in range(shape.search_count):
         round_ = plan.round_of(group, (ArmSetup(Arm.PROBE, sut, build),), index, session.seen.add)
@@ -72,22 +107,46 @@ def rate_flow(wanted: Wanted, limits: RateLimits, shape: SearchShape, session: S
         first = arrivals.rate_per_s * (1 + shape.resolution) ** (index / shape.search_count)
         try:
             with measuring(round_, round_.arms, narrator) as measure:
-                searches.append(_search(scenario, first, limits, shape, 1000 * index, measure, narrator))
+                probes = _search(scenario, first, limits, shape, 1000 * index, measure, narrator)
+                searches.append(Search(probes, session.seen.trials[-1].fingerprint))  # one deployment, one machine
         except RedlineError as error:
             problem = error
             break
     steps.ingest_trials(plan.workspace, narrator)
     if problem is not None and not searches:
         raise problem
-    brackets = tuple(bracket(probes, limits) for probes in searches)
+    early = "" if problem is None else f"search {len(searches) + 1} of {shape.search_count} ended early: {problem}"
+    simulated = any(repeat.client.simulated for trial in session.seen.trials for repeat in trial.repeats)
+    return answer_of(scenario.name, limits, searches, early=early, simulated=simulated)
+
+
+def answer_of(
+    scenario: str, limits: RateLimits, searches: Sequence[Search], *, early: str = "", simulated: bool = False
+) -> RateAnswer:
+    """What the searches (at least one) say together; `early`: what ended them early.
+
+    Only those of machines that may be compared are put together: in a cluster each deployment may land on other nodes,
+    and on a host a power cap may be changed between two.
+    """
+    counted = on_one_machine([each.machine for each in searches])
+    own = searches[counted[0]].machine
+    left_out = tuple(
+        LeftOut(number, f"another machine served it: {why_incomparable(own, each.machine)}")
+        for number, each in enumerate(searches, 1)
+        if number - 1 not in counted
+    )
+    alone = "no two searches were served by machines that may be compared" if left_out and len(counted) == 1 else ""
+    brackets = tuple(bracket(each.probes, limits) for each in searches)
     return RateAnswer(
-        scenario=scenario.name,
+        scenario=scenario,
         limits=limits,
-        probes=tuple(searches),
+        probes=tuple(each.probes for each in searches),
         brackets=brackets,
-        estimate=estimate(brackets),
-        simulated=any(repeat.client.simulated for trial in session.seen.trials for repeat in trial.repeats),
-        problem="" if problem is None else f"search {len(searches) + 1} of {shape.search_count} ended early: {problem}",
+        estimate=estimate([brackets[index] for index in counted]),
+        machines=tuple(each.machine.fingerprint_id for each in searches),
+        left_out=left_out,
+        simulated=simulated,
+        problem="\n".join(filter(None, (alone, early))),
     )
 
 
@@ -182,11 +241,12 @@ def lines_of(answer: RateAnswer) -> tuple[str, ...]:
             f"  {probe.failed_count:6d}  {'yes' if probe.within(limits) else 'no'}"
             for probe in probes
         ]
+    lines += [f"search {each.search} is left out: {each.why}" for each in answer.left_out]
     found = answer.estimate
     if found is None:
-        lines.append("no rate could be bracketed: " + "; ".join(_said(each) for each in answer.brackets))
+        lines.append("no rate could be bracketed: " + "; ".join(_said(each) for each in answer.counted_brackets))
     elif found.low_per_s is None:
-        each = answer.brackets[0]
+        each = answer.counted_brackets[0]
         lines.append(f"held {each.held_per_s:.2f}, broken at {each.broken_per_s:.2f} requests a second; one search")
     else:
         interval = f"95 % interval {found.low_per_s:.2f} to {found.high_per_s:.2f}"

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checks.rate_search import PROBE_COUNT_MAX, Bracket, Probe, RateLimits, bracket, estimate, next_rate
+from checks.rate_search import (
+    PROBE_COUNT_MAX,
+    Bracket,
+    Probe,
+    RateLimits,
+    bracket,
+    estimate,
+    next_rate,
+    on_one_machine,
+)
+from redline.model import RunnerFingerprint
 
 LIMITS = RateLimits(0.1, 0.02)
 
@@ -101,3 +111,14 @@ def test_limits_are_positive(ttft):
     """A limit that nothing or everything meets is refused."""
     with pytest.raises(ValueError, match="ttft_s_p99"):
         RateLimits(ttft, 0.1)
+
+
+def test_searches_of_the_machine_that_was_searched_most_often_go_together():
+    """The first of equals; a note decides nothing, and of none there are none."""
+    a, b = (RunnerFingerprint({"nodes": name, "accelerator": "H200"}) for name in ("a", "b"))
+    noted = RunnerFingerprint(a.facts, {"kernel": "6.9"})
+    assert on_one_machine([a, noted, a]) == (0, 1, 2)
+    assert on_one_machine([b, a, noted]) == (1, 2)
+    assert on_one_machine([a, b]) == (0,)
+    assert on_one_machine([b, a, b, a]) == (0, 2)
+    assert on_one_machine([]) == ()

@@ -17,6 +17,7 @@ from checks.prior import fit_prior
 from flows import answer, judge, planning
 from flows.durations import expected_round_s
 from flows.plan import Options, Use, Wanted, make_plan
+from flows.priors import NODES_UNKNOWN
 from flows.request import GateRequest
 from flows.workspace import CHECKOUT, Workspace
 from redline.cli import main
@@ -25,6 +26,7 @@ from redline.model import Arm, Finding, Placement, RunnerFingerprint
 from redline.runner.lock import runner_lock
 from redline.store.trials import write_trial
 from tests.flows.test_answers import session_of, trial_of
+from tests.flows.test_health import CLUSTER
 from tests.store.trial_examples import CLIENT
 
 pytestmark = pytest.mark.slow  # `make check` is to end within two minutes
@@ -283,6 +285,18 @@ def test_the_priors_are_those_of_the_recorded_rounds(tmp_path, capsys):
     )
     assert "past rounds of cpu left out: 1, another machine measured them" in lines
     assert not any("no history" in line for line in lines)
+
+
+def test_rounds_of_a_cluster_are_left_out_for_what_they_are(tmp_path, content, capsys, monkeypatch):
+    """Not for another machine's: no gate there has a prior, whichever nodes measured them."""
+    (content / "runners" / "pods.toml").write_text(CLUSTER)
+    monkeypatch.setenv("REDLINE_CONTENT", str(content))
+    node = RunnerFingerprint({"served_by": "kserve", "nodes": "node-a"})
+    for run_id in ("a", "bb"):
+        write_round(tmp_path, run_id, runner_class="pods", fingerprint=node)
+    lines = noise_lines(tmp_path, capsys)
+    assert lines[-1] == f"past rounds of pods left out: 2, {NODES_UNKNOWN}"
+    assert not any("another machine" in line for line in lines)
 
 
 def test_a_first_round_has_nothing_to_be_compared_with(tmp_path, capsys):

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from checks.rate_search import RateLimits
+from checks.rate_search import Bracket, Probe, RateLimits
 from checks.replicas import ALL_ANSWER, EVEN_SPREAD
 from checks.validity import ALL_ANSWERED, FULL_OUTPUTS, MACHINE_RULES, trial_validity
-from flows.rate_search import RATE_RULES, RETRY_COUNT_MAX, probe_at
+from flows.rate_search import (
+    RATE_RULES,
+    RETRY_COUNT_MAX,
+    LeftOut,
+    Search,
+    answer_of,
+    as_json,
+    lines_of,
+    probe_at,
+)
 from redline.errors import InvalidMeasurementError
-from redline.model import HealthyHost, Outcome, Repeat, Replica, Scenario, Trial, ValidityReading
+from redline.model import (
+    HealthyHost,
+    Outcome,
+    Repeat,
+    Replica,
+    RunnerFingerprint,
+    Scenario,
+    Trial,
+    ValidityReading,
+)
 from tests.checks.test_machine_validity import GPU_CLASS, healthy, series
 from tests.checks.test_validity import SERVER, record, repeat
 from tests.store.trial_examples import CLIENT, make_trial
@@ -140,3 +159,61 @@ def test_a_stand_in_is_searched_and_told_elsewhere() -> None:
     stand_in = trial(replace(CLEAN, client=replace(CLIENT, simulated=True)))
     assert not all(reading.ok for reading in stand_in.validity)
     assert probe_at(AT_RATE, 10.0, Machine(stand_in).measure).within(LIMITS)
+
+
+# --- several searches -------------------------------------------------------------------------------------------
+
+
+def search(held_per_s: float, **facts: str) -> Search:
+    """A search that held this rate and broke at one a tenth higher, on a node of these facts."""
+    probes = (Probe(held_per_s, 0.5, 0.5), Probe(held_per_s * 1.1, 2.0, 0.5))
+    return Search(probes, RunnerFingerprint({"served_by": "kserve", "nodes": "node-a", "accelerator": "H200"} | facts))
+
+
+def test_searches_on_other_machines_are_left_out_and_named() -> None:
+    """A node of another kind is in no estimate and no interval: its searches are shown beside it, with what differs."""
+    own = (search(10.0), search(10.4))
+    alone = answer_of("steady", LIMITS, own)
+    assert (alone.left_out, alone.problem) == ((), "")
+    elsewhere = search(40.0, nodes="node-b", accelerator="B300")
+    found = answer_of("steady", LIMITS, (own[0], elsewhere, own[1]))
+    why = "another machine served it: accelerator H200 -> B300, nodes node-a -> node-b"
+    assert found.left_out == (LeftOut(2, why),)
+    assert found.estimate == alone.estimate
+    assert found.estimate is not None and found.estimate.search_count == 2
+    assert (found.problem, len(found.probes)) == ("", 3)
+    assert found.brackets[1] == Bracket(40.0, 44.0)
+    assert f"search 2 is left out: {why}" in lines_of(found)
+    assert lines_of(found)[-1].endswith("2 deployments)")
+    said = json.loads(as_json(found))
+    assert said["left_out"] == [{"search": 2, "why": why}]
+    assert said["machines"] == [each.machine.fingerprint_id for each in (own[0], elsewhere, own[1])]
+
+
+def test_a_power_cap_that_was_changed_between_two_searches_leaves_one() -> None:
+    """The first, without an interval, and the answer is not complete: nobody takes it for two."""
+    found = answer_of("steady", LIMITS, (search(10.0, gpu_power_cap_w="700"), search(8.0, gpu_power_cap_w="500")))
+    assert found.estimate is not None
+    assert (found.estimate.search_count, found.estimate.low_per_s) == (1, None)
+    assert found.problem == "no two searches were served by machines that may be compared"
+    assert lines_of(found)[-2:] == ("held 10.00, broken at 11.00 requests a second; one search", found.problem)
+    assert "gpu power cap w 700 -> 500" in found.left_out[0].why
+
+
+def test_what_no_counted_search_found_is_not_taken_from_another_machine() -> None:
+    """A rate that was bracketed elsewhere only is none; why a search ended early is said as well."""
+    beyond = Search((Probe(10.0, 2.0, 0.5),), search(1.0).machine)
+    searches = (beyond, search(40.0, nodes="node-b"), beyond)
+    found = answer_of("steady", LIMITS, searches, early="search 4 of 5 ended early: a pod died")
+    assert found.estimate is None
+    assert found.counted_brackets == (found.brackets[0], found.brackets[2])
+    last, early = lines_of(found)[-2:]
+    assert last.startswith("no rate could be bracketed: beyond the limits even at 10") and "held" not in last
+    assert early == found.problem == "search 4 of 5 ended early: a pod died"
+
+
+def test_one_search_is_no_search_left_out() -> None:
+    """As it was asked for: its bracket, no problem."""
+    found = answer_of("steady", LIMITS, (search(10.0),))
+    assert (found.left_out, found.problem) == ((), "")
+    assert lines_of(found)[-1] == "held 10.00, broken at 11.00 requests a second; one search"
