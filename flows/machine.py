@@ -39,13 +39,27 @@ def serves_here(runner_class: RunnerClass, specs: Sequence[str]) -> bool:
     return not any(isinstance(kind, EndpointSpec) for kind in kinds.values())
 
 
-def fingerprint_of(runner_class: RunnerClass, *, serves: bool = True) -> RunnerFingerprint:
+def fingerprint_of(
+    runner_class: RunnerClass, *, serves: bool = True, openers: tuple[Opener, ...] = OPENERS
+) -> RunnerFingerprint:
     """This machine's fingerprint, with the accelerators that the class uses where it serves.
 
-    Raises InfrastructureError if those cannot be read, UsageError as `devices_of`.
+    `openers`: of the vendors' libraries. Raises InfrastructureError if they cannot be read, UsageError as `devices_of`.
     """
-    devices = devices_of(runner_class) if serves and runner_class.deployer == "host" else ()
-    return read_fingerprint(runner_class.platform, [each.uuid for each in devices]) if devices else read_fingerprint()
+    devices = devices_of(runner_class, openers) if serves and runner_class.deployer == "host" else ()
+    if not devices:
+        return read_fingerprint()
+    return read_fingerprint(runner_class.platform, [each.uuid for each in devices], openers=openers)
+
+
+def fingerprint_here(
+    runner_class: RunnerClass, *, serves: bool = True, openers: tuple[Opener, ...] = OPENERS
+) -> RunnerFingerprint:
+    """As `fingerprint_of`; without accelerators where the class's are not here, as on the machine of who only plans."""
+    try:
+        return fingerprint_of(runner_class, serves=serves, openers=openers)
+    except (UsageError, InfrastructureError):
+        return read_fingerprint()
 
 
 def is_this_machine(workspace: Workspace, runner: str, fingerprint_id: str) -> bool:

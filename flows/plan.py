@@ -12,7 +12,7 @@ from flows import code_judge, stand_ins
 from flows.bench import ArmSetup, Round
 from flows.client_fit import require_room
 from flows.durations import expected_round_s
-from flows.machine import devices_of, fingerprint_of, serves_here
+from flows.machine import devices_of, fingerprint_here, fingerprint_of, serves_here
 from flows.official import Driver, official_settings
 from flows.workload import Work, at_rate, checked_identity, work_of
 from flows.workspace import Workspace
@@ -179,7 +179,8 @@ def make_plan(
 ) -> Plan:
     """The plan of one command, with all content read and checked.
 
-    `to_start`: False if it will only be looked at, whatever accelerators, memory, disk and descriptors there are now.
+    `to_start`: False if it will only be looked at, whatever memory, disk and descriptors there are now; it is for this
+    machine with its accelerators if the class's are here.
     Raises UsageError (ContentError for a content file), SandboxError if programs are to be run and cannot be: nothing
     has been started then.
     """
@@ -196,7 +197,7 @@ def make_plan(
     for group in grouped:
         for scenario in group.scenarios:
             workspace.baseline(runner_class.name, scenario.name)  # a damaged one is refused before the work
-    fingerprint = fingerprint_of(runner_class, serves=serves and to_start)
+    fingerprint = (fingerprint_of if to_start else fingerprint_here)(runner_class, serves=serves)
     works = {each.name: work_of(workspace, each) for group in grouped for each in group.scenarios}
     if to_start:
         for work in works.values():

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from flows.machine import devices_of
+from flows.machine import devices_of, fingerprint_here, fingerprint_of
 from redline.errors import InfrastructureError
 from redline.model import HealthyHost, RunnerClass
 from redline.runner.accelerators import Opener
+from redline.runner.fingerprint import read_fingerprint
 from redline.runner.nvidia import open_reader
 from tests.fakes.nvml_answers import UUIDS, NvmlLibrary, pynvml_over
 
@@ -70,3 +71,12 @@ def test_a_class_that_names_no_model_takes_the_first() -> None:
     mixed = machine_of("NVIDIA T400", "NVIDIA H200", "NVIDIA L40S")
     assert uuids(replace(TWO_H200, healthy=None), mixed) == [UUIDS[0], UUIDS[1]]
     assert uuids(RunnerClass("cpu", "", "cpu", "cpu", 2, 0.1, 2, 0), mixed) == []
+
+
+def test_a_plan_is_for_the_accelerators_that_are_here() -> None:
+    """What a gate on this host would find of its past, its plan finds; elsewhere it is the machine without any."""
+    of_class = machine_of("NVIDIA H200", "NVIDIA H200")
+    assert fingerprint_here(TWO_H200, openers=of_class) == fingerprint_of(TWO_H200, openers=of_class)
+    assert fingerprint_of(TWO_H200, openers=of_class).facts["accelerator"] == "cuda"
+    assert fingerprint_here(TWO_H200, openers=machine_of("NVIDIA L40S")).facts == read_fingerprint().facts
+    assert fingerprint_here(TWO_H200, serves=False, openers=of_class).facts == read_fingerprint().facts
