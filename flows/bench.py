@@ -70,11 +70,6 @@ class Round:
     devices: tuple[Device, ...] = ()
     on_trial: Callable[[Trial], None] = lambda _: None
 
-    @property
-    def prefix(self) -> str:
-        """What the names of its logs, containers and objects begin with."""
-        return f"{self.recipe.name}-{self.pair_index:02d}"
-
 
 @dataclass(slots=True)
 class Bench:
@@ -119,35 +114,61 @@ def deployed(round_: Round, group: Sequence[ArmSetup], narrator: Narrator) -> It
     with ExitStack() as stack:
         with narrator.doing(f"starting {round_.recipe.name}: {names}", expected_s):
             _make_stand_in(round_, group, narrator)
-            orders = [(setup, order_of(round_, setup, narrator)) for setup in group]
+            orders = [(setup, _ordered(round_, setup, narrator)) for setup in group]
             deployments = [(setup, order, _started(round_, order, stack, narrator)) for setup, order in orders]
             benches = [_ready(round_, setup, order, deployment) for setup, order, deployment in deployments]
         yield benches
 
 
-def order_of(round_: Round, setup: ArmSetup, narrator: Narrator) -> Order:
-    """One arm as it is ordered from a deployer: with its extra packages installed and its router, if it has one."""
-    runner_class, build = round_.runner_class, setup.build
+def order_of(
+    workspace: Workspace,
+    runner_class: RunnerClass,
+    recipe: Recipe,
+    setup: ArmSetup,
+    scenario: Scenario,
+    *,
+    run_id: str,
+    pair_index: int,
+    model: str,
+) -> Order:
+    """One arm as it is ordered from a deployer, with its router if it has one; its accelerators are not chosen yet.
+
+    `recipe`: as placed. `scenario`: any of the round, for all are routed alike. `model`: a directory or a hub id.
+    Raises UsageError as `router_of`.
+    """
+    router, build = router_of(runner_class, scenario.routing), setup.build
     is_endpoint = setup.sut.pin.kind is BuildKind.ENDPOINT  # what spreads its requests is not ours to state
-    routing = round_.scenarios[0].routing if round_.scenarios else "even"
-    python = build.python if build is not None else None
-    lock = round_.workspace.extras(round_.recipe).get(setup.sut.pin.platform)
-    if build is not None and lock:
-        python = with_extras(build, lock, state_dir=round_.workspace.state_dir, on_line=narrator.detail)
     return Order(
-        name=f"{round_.prefix}-{setup.arm.value}",
-        run_id=round_.run_id,
-        recipe=round_.recipe,
-        sut=replace(setup.sut, router=None if is_endpoint else router_of(runner_class, routing)),
-        model=round_.model_paths[setup.arm],
-        state_dir=round_.workspace.state_dir,
-        log_dir=round_.log_dir,
-        python=python,
+        name=f"{recipe.name}-{pair_index:02d}-{setup.arm.value}",
+        run_id=run_id,
+        recipe=recipe,
+        sut=replace(setup.sut, router=None if is_endpoint else router),
+        model=model,
+        state_dir=workspace.state_dir,
+        log_dir=workspace.log_dir(run_id),
+        python=build.python if build is not None else None,
         installed_version=build.installed_version if build is not None else None,
-        devices=round_.devices,
         container=runner_class.container or ContainerSettings(),
         cluster=runner_class.cluster,
     )
+
+
+def _ordered(round_: Round, setup: ArmSetup, narrator: Narrator) -> Order:
+    """The order of one arm of a round, its extra packages installed."""
+    order = order_of(
+        round_.workspace,
+        round_.runner_class,
+        round_.recipe,
+        setup,
+        round_.scenarios[0],
+        run_id=round_.run_id,
+        pair_index=round_.pair_index,
+        model=round_.model_paths[setup.arm],
+    )
+    python, lock = order.python, round_.workspace.extras(round_.recipe).get(setup.sut.pin.platform)
+    if setup.build is not None and lock:
+        python = with_extras(setup.build, lock, state_dir=order.state_dir, on_line=narrator.detail)
+    return replace(order, python=python, devices=round_.devices, log_dir=round_.log_dir)
 
 
 def _make_stand_in(round_: Round, group: Sequence[ArmSetup], narrator: Narrator) -> None:

@@ -7,9 +7,10 @@ Redline.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from flows.bench import ArmSetup, order_of
 from flows.machine import devices_of, on_class
 from flows.plan import model_path
 from flows.workspace import Workspace, content_root
@@ -19,9 +20,8 @@ from redline.deploy.container_command import VENDORS
 from redline.deploy.deployer import Order
 from redline.deploy.manifests import MANIFESTS, manifest_files
 from redline.deploy.manifests_text import yaml_text
-from redline.deploy.routing import router_of
 from redline.errors import InfrastructureError, StoreError, UsageError
-from redline.model import Arm, ContainerSettings, Device, RunnerClass, SystemUnderTest
+from redline.model import Arm, Device, RunnerClass, SystemUnderTest
 from redline.runner.accelerators import OPENERS, Opener
 from redline.whole_file import write_whole
 
@@ -121,19 +121,18 @@ def rendered_order(state_dir: Path, request: RenderRequest) -> tuple[RunnerClass
     scenario = workspace.scenario(request.scenario)
     recipe = workspace.recipe(scenario.recipe).placed(runner_class, scenario)
     pin = on_class(resolve(request.spec, state_dir=state_dir), runner_class)
-    sut = SystemUnderTest(pin, extra_args=request.extra_args, router=router_of(runner_class, scenario.routing))
-    return runner_class, Order(
-        name=f"{recipe.name}-00-{request.arm.value}",
+    sut = SystemUnderTest(pin, extra_args=request.extra_args)
+    order = order_of(
+        workspace,
+        runner_class,
+        recipe,
+        ArmSetup(request.arm, sut, build=None),
+        scenario,
         run_id=RUN_ID,
-        recipe=recipe,
-        sut=sut,
+        pair_index=0,
         model=model_path(workspace, sut, recipe),
-        state_dir=state_dir,
-        log_dir=workspace.log_dir(RUN_ID),
-        devices=shown_devices(runner_class),
-        container=runner_class.container or ContainerSettings(),
-        cluster=runner_class.cluster,
     )
+    return runner_class, replace(order, devices=shown_devices(runner_class))
 
 
 def _require_empty(folder: Path) -> None:

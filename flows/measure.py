@@ -266,7 +266,7 @@ def _driven(round_: Round, work: Work, bench: Bench, plan: LoadPlan, worker: Loa
 
 
 def _counters(bench: Bench) -> dict[str, float]:
-    """The servers' own counters, added up over replicas.
+    """The servers' own counters, added up over replicas; empty if one of them says none: a part would pass for all.
 
     None behind a router: each answer would be that of another pod, and differences would mean nothing.
     """
@@ -285,6 +285,8 @@ def _counters(bench: Bench) -> dict[str, float]:
                 found=error.found,
                 next_step=error.next_step,
             ) from error
+        if not counters:
+            return {}
         for name, value in counters.items():
             total[name] = total.get(name, 0.0) + value
     return total

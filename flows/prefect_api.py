@@ -34,10 +34,13 @@ QUIET = {
 SERVER_ONLY = {"PREFECT__SERVER_WEBSERVER_ONLY": "1", "PREFECT__SERVER_FINAL": "1"}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def _held_port() -> Iterator[int]:
+    """A free port that stays ours: bound and not listening, which keeps others off and our server may share."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
 
 
 @contextmanager
@@ -56,7 +59,12 @@ def prefect_api(state_dir: Path, log_path: Path) -> Iterator[str]:
     home = state_dir / "prefect"
     home.mkdir(parents=True, exist_ok=True)
     os.environ["PREFECT_HOME"] = str(home)
-    port = _free_port()
+    with _held_port() as port, _own_api(port, log_path) as url:
+        yield url
+
+
+@contextmanager
+def _own_api(port: int, log_path: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
     environment = {**os.environ, **SERVER_ONLY}

@@ -111,6 +111,9 @@ def _resolve_index_wheel(wanted: IndexSpec, state_dir: Path) -> BuildPin:
     return pin
 
 
+# --- wheels that no package index serves ----------------------------------------------------------------------
+
+
 def _resolve_local_wheel(path: Path, spec: str, state_dir: Path) -> BuildPin:
     wheel = read_wheel(path)
     if wheel.distribution not in DISTRIBUTIONS or not wheel.version:
@@ -125,28 +128,38 @@ def _resolve_local_wheel(path: Path, spec: str, state_dir: Path) -> BuildPin:
     cached = cached_path(f"{path.name}-{wheel.sha256[:16]}", state_dir)
     if cached.exists():
         return replace(read_cached(cached, wheel.sha256), spec=spec)
-    chosen = platform_of(wheel.distribution, wheel.version)
-    wanted = IndexSpec(wheel.distribution, wheel.version)
-    question = Question(f"{wheel.distribution} @ {kept.resolve().as_uri()}", wanted, chosen)
-    pin = BuildPin(
-        kind=BuildKind.LOCAL_WHEEL,
-        spec=spec,
-        distribution=wheel.distribution,
-        version=wheel.version,
-        platform=chosen,
-        python_version=python_version(),
-        wheel_sha256=wheel.sha256,
-        lock=_lock_around(wheel, path.name, question),
-    )
+    pin = _pin_around(wheel, path.name, spec, _question_about(wheel, kept))
     write_pin(cached, pin)
     return pin
 
 
-def _lock_around(wheel: WheelFile, file_name: str, question: Question) -> str:
-    """The lock of a wheel that no package index serves."""
+def _question_about(wheel: WheelFile, kept: Path) -> Question:
+    """What is to be locked around a wheel that lies at `kept`, as far as the wheel itself says it."""
+    return Question(
+        f"{wheel.distribution} @ {kept.resolve().as_uri()}",
+        IndexSpec(wheel.distribution, wheel.version),
+        platform_of(wheel.distribution, wheel.version),
+    )
+
+
+def _pin_around(
+    wheel: WheelFile, file_name: str, spec: str, question: Question, *, url: str | None = None, commit: str = ""
+) -> BuildPin:
+    """The pin of a wheel with the packages that answer the question. `url`: where it is from, None for a local file."""
     packages = solve(question).packages
     packages[wheel.distribution] = LockedPackage(wheel.distribution, wheel.version, (wheel.sha256,))
-    return write_lock(packages.values(), local_wheel=file_name)
+    return BuildPin(
+        kind=BuildKind.LOCAL_WHEEL if url is None else BuildKind.REMOTE_WHEEL,
+        spec=spec,
+        distribution=wheel.distribution,
+        version=wheel.version,
+        platform=question.platform,
+        python_version=python_version(),
+        wheel_sha256=wheel.sha256,
+        lock=write_lock(packages.values(), local_wheel=file_name),
+        url=url,
+        commit=commit,
+    )
 
 
 # --- wheels from an address -----------------------------------------------------------------------------------
@@ -163,7 +176,7 @@ def _resolve_commit(
         if known := pin_of_commit(offer.commit, spec.variant, state_dir):  # made while we waited, or a nightly before
             return replace(known, spec=text)
         fetched = fetch_offered(offer, spec.variant, state_dir, on_line)
-        pin = _pin_of(fetched, offer.file_name, text)
+        pin = _pin_of_fetched(fetched, offer.file_name, text)
         write_pin(cached_path(commit_key(offer.commit, spec.variant), state_dir), pin)
     return pin
 
@@ -175,31 +188,19 @@ def _resolve_address(spec: AddressSpec, state_dir: Path, on_line: Callable[[str]
     with exclusively(spec.url, state_dir, on_line):
         if cached.exists():
             return read_cached(cached, spec.url)
-        pin = _pin_of(fetch_address(spec, state_dir, on_line), spec.file_name, spec.url)
+        pin = _pin_of_fetched(fetch_address(spec, state_dir, on_line), spec.file_name, spec.url)
         write_pin(cached, pin)
     return pin
 
 
-def _pin_of(fetched: FetchedWheel, file_name: str, spec: str) -> BuildPin:
+def _pin_of_fetched(fetched: FetchedWheel, file_name: str, spec: str) -> BuildPin:
     wheel, variant = fetched.wheel, variant_named(fetched.variant)
-    chosen = variant.platform if fetched.variant else platform_of(wheel.distribution, wheel.version)
-    question = Question(
-        f"{wheel.distribution} @ {fetched.kept.resolve().as_uri()}",
-        IndexSpec(wheel.distribution, wheel.version),
-        chosen,
+    by_itself = _question_about(wheel, fetched.kept)
+    question = replace(
+        by_itself,
+        platform=variant.platform if fetched.variant else by_itself.platform,
         torch_backend=variant.torch_backend,
         requires=wheel.requires,
         packages_beside=packages_beside(fetched.url, fetched.variant),
     )
-    return BuildPin(
-        kind=BuildKind.REMOTE_WHEEL,
-        spec=spec,
-        distribution=wheel.distribution,
-        version=wheel.version,
-        platform=chosen,
-        python_version=python_version(),
-        wheel_sha256=wheel.sha256,
-        lock=_lock_around(wheel, file_name, question),
-        url=fetched.url,
-        commit=fetched.commit,
-    )
+    return _pin_around(wheel, file_name, spec, question, url=fetched.url, commit=fetched.commit)

@@ -63,6 +63,7 @@ class LocalServer:
         self._settled = threading.Event()
         self._outcome: Endpoint | BaseException | None = None
         self._ready_pids: frozenset[int] = frozenset()
+        self._lost_pids: frozenset[int] = frozenset()
         self._current = plan.start()
         on_progress(f"starting {plan.label} on port {self._current.port}, log: {plan.log_path}")
         self._watcher = threading.Thread(target=self._watch, name=f"start {plan.label}", daemon=True)
@@ -109,6 +110,9 @@ class LocalServer:
     def check_alive(self) -> None:
         """Nothing if the server still runs; costs a millisecond. Call it between windows, not within one.
 
+        Once a process of it was lost, /health is asked at every call: it may have been a helper that was done, or the
+        engine, whose loss the server itself notices only a moment later.
+
         Raises: ServerDiedError if it ended, or lost one of its processes and is no longer healthy;
         OutOfMemoryError if memory was the reason.
         """
@@ -116,18 +120,24 @@ class LocalServer:
         if start.exit_status() is not None:
             raise self._died("it ended")
         table = process_table()
-        lost = {pid for pid in self._ready_pids if table and table.get(pid, (0, "Z"))[1] in "ZX"}
-        if not lost:
+        self._lost_pids |= {pid for pid in self._ready_pids if table and table.get(pid, (0, "Z"))[1] in "ZX"}
+        if not self._lost_pids:
             return
-        with open_client(start.base_url) as client:
-            healthy = is_healthy(client, HEALTH_S_MAX)
-        if healthy and start.exit_status() is None:
-            self._ready_pids -= lost  # a helper that was done, not the engine
+        if self._says_it_is_healthy():
             return
         deadline = time.monotonic() + ENGINE_LOST_S_MAX
         while start.exit_status() is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
-        raise self._died(f"its process {min(lost)} ended")
+        if self._says_it_is_healthy():
+            return  # it was slow to answer, which is no death
+        raise self._died(f"its process {min(self._lost_pids)} ended")
+
+    def _says_it_is_healthy(self) -> bool:
+        if self._current.exit_status() is not None:
+            return False
+        with open_client(self._current.base_url) as client:
+            healthy = is_healthy(client, HEALTH_S_MAX)
+        return healthy and self._current.exit_status() is None
 
     def close(self) -> None:
         """End the server and everything it started. Raises DeployError if a process survived SIGKILL."""

@@ -12,7 +12,8 @@ from redline.errors import ServerDiedError
 
 PREFIX = "vllm:"
 COUNTED_SUFFIXES = ("_total", "_sum", "_count")
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
+"""A server that is alive may be slow to answer, on a machine that is busy too: silence is no death."""
 
 
 def parse_counters(text: str) -> dict[str, float]:
@@ -30,16 +31,21 @@ def parse_counters(text: str) -> dict[str, float]:
     return counters
 
 
-def read_counters(base_url: str, api_key: str | None = None) -> dict[str, float]:
-    """The counters now; empty if the server offers none. Raises ServerDiedError if it does not answer."""
+def read_counters(base_url: str, api_key: str | None = None, *, timeout_s: float = TIMEOUT_S) -> dict[str, float]:
+    """The counters now; empty if the server offers none, or says nothing within `timeout_s`.
+
+    Raises ServerDiedError if nobody listens there any more, or the connection breaks.
+    """
     try:
         response = httpx.get(
-            f"{base_url}/metrics", headers=headers(api_key), verify=trust(), timeout=TIMEOUT_S, trust_env=False
+            f"{base_url}/metrics", headers=headers(api_key), verify=trust(), timeout=timeout_s, trust_env=False
         )
+    except (httpx.ReadTimeout, httpx.PoolTimeout, httpx.WriteTimeout):
+        return {}  # not known to be dead: what was not read is said by the validity rules
     except httpx.HTTPError as error:
         raise ServerDiedError(
             "the server stopped answering /metrics",
-            expected=f"an answer within {TIMEOUT_S:.0f} s",
+            expected=f"an answer within {timeout_s:.0f} s",
             found=f"{type(error).__name__}: {error}",
             next_step="look at the server's log",
         ) from error
@@ -52,6 +58,8 @@ def read_counters(base_url: str, api_key: str | None = None) -> dict[str, float]
 
 
 def difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """What each counter grew by; counters that did not move are left out."""
+    """What each counter grew by; counters that did not move are left out. Nothing if either reading is missing."""
+    if not before:
+        return {}
     grown = {name: value - before.get(name, 0.0) for name, value in after.items()}
     return {name: value for name, value in sorted(grown.items()) if value != 0.0}

@@ -157,7 +157,7 @@ def test_a_waiting_process_is_told_why(pin: BuildPin, tmp_path: Path) -> None:
         other.communicate(timeout=30)
     assert lines[0] == f"another process is installing {pin.label}: waiting for it"
     assert not build.cached
-    assert time.monotonic() - started_s < 60
+    assert time.monotonic() - started_s < 300, "the other one would sleep for ten minutes"
 
 
 def test_anything_beside_the_lock_is_found(pin: BuildPin, tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ from redline.builds.uv_process import TORCH_CPU_INDEX_URL, UvOutcome, UvSetup, r
 from redline.errors import BuildError, ContentError, UsageError
 from redline.model import BuildKind
 from tests.builds.conftest import MakeWheel
+from tests.fakes.local_server import LocalHandler, LocalServer
 
 _NO_TORCH = (
     "error: No solution found when resolving dependencies\n"
@@ -27,24 +26,16 @@ _NO_TORCH = (
 def _answering(body: bytes, status: int = 200) -> Iterator[str]:
     """The address of a real HTTP server that gives one answer to everything."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(LocalHandler):
+        protocol_version = "HTTP/1.0"  # how long the answer is, its end says
+
+        def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing on the terminal."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join(10)
-        server.server_close()
+    with LocalServer(Handler) as server:
+        yield server.url
 
 
 def test_an_index_wheel_is_locked_with_its_dependencies(links: Path, tmp_path: Path, make_wheel: MakeWheel) -> None:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 class ClusterSetting(Setting):
     """A namespace of the simulated cluster. Whatever is applied outlives whoever applied it."""
 
-    seen_s_max = 10.0  # a kubelet looks at its containers, and tells the API server, when it comes to it
+    seen_s_max = 60.0  # a kubelet looks at its containers, and tells the API server, when it comes to it
 
     def __init__(
         self, folder: Path, cluster: SimulatedCluster, deployer: Deployer, *, reach: str = "pods", **settings: str
@@ -38,7 +38,7 @@ class ClusterSetting(Setting):
     def make(self) -> Deployer:
         return self._made
 
-    def order(self, mode: str = "ok", *, replicas: int = 1, start_s_max: float = 30.0) -> Order:
+    def order(self, mode: str = "ok", *, replicas: int = 1, start_s_max: float = 60.0) -> Order:
         bounds = {"replicas": replicas, "start_s_max": start_s_max}
         return cluster_order(self.folder, mode, environment=self.told, **bounds, **self._settings)
 

@@ -109,7 +109,7 @@ def test_a_replica_that_dies_is_named(cluster, tmp_path):
         victim = endpoint.replicas[1].name
         cluster.kubelet.kill(victim)
         with cluster.state.changed:
-            assert cluster.state.changed.wait_for(lambda: restarts(cluster, victim) > 0, 10)
+            assert cluster.state.changed.wait_for(lambda: restarts(cluster, victim) > 0, 60)
         with pytest.raises(ReplicaDiedError) as caught:
             deployment.check_alive()
     assert f"pod {victim} on node-b" in caught.value.problem
@@ -126,10 +126,12 @@ def restarts(cluster: SimulatedCluster, pod: str) -> int:
 @pytest.mark.slow
 def test_the_only_server_that_dies_says_why(cluster, tmp_path):
     """Its last words are in the error, whoever started it anew."""
-    with deployed(tmp_path, "dies") as deployment:
+    gate = tmp_path / "gate"
+    with deployed(tmp_path, "dies", environment={"STAND_IN_GATE": str(gate)}) as deployment:
         endpoint = deployment.wait_ready()
+        gate.touch()
         with cluster.state.changed:
-            assert cluster.state.changed.wait_for(lambda: restarts(cluster, endpoint.replicas[0].name) > 0, 10)
+            assert cluster.state.changed.wait_for(lambda: restarts(cluster, endpoint.replicas[0].name) > 0, 60)
         with pytest.raises(ServerDiedError) as caught:
             deployment.check_alive()
     assert type(caught.value) is ServerDiedError
@@ -147,7 +149,7 @@ def test_a_pod_that_somebody_deletes_is_missed(cluster, tmp_path):
         cluster.kubelet.kill(pod)
         cluster.state.delete("pods", NAMESPACE, pod, {})
         with cluster.state.changed:
-            assert cluster.state.changed.wait_for(lambda: not cluster.state.names("pods"), 10)
+            assert cluster.state.changed.wait_for(lambda: not cluster.state.names("pods"), 60)
         with pytest.raises(ServerDiedError, match="it is gone"):
             deployment.check_alive()
 
@@ -172,7 +174,7 @@ def test_a_cluster_that_does_not_say_is_no_death(cluster, tmp_path):
         assert fault.times == 0
         cluster.kubelet.kill(endpoint.replicas[0].name)
         with cluster.state.changed:
-            assert cluster.state.changed.wait_for(lambda: restarts(cluster, endpoint.replicas[0].name) > 0, 10)
+            assert cluster.state.changed.wait_for(lambda: restarts(cluster, endpoint.replicas[0].name) > 0, 60)
         with pytest.raises(ServerDiedError):
             deployment.check_alive()
     assert left(cluster) == []

@@ -42,7 +42,7 @@ def test_it_says_what_it_waits_for(cluster, tmp_path):
         pod = simulated.add_pod(made, 7, spec, labels)
         simulated.tell_pod(pod, conditions=[told])
         simulated.conditions(plural, made["metadata"]["name"], ("RouterReady", "False", "NoGateway", "no gateway yet"))
-        assert seen.wait(10)
+        assert seen.wait(50)
         simulated.state.forget("pods", NAMESPACE, pod)
         play_controllers(simulated, plural, made)
 

@@ -6,8 +6,9 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from redline.deploy.deployer import Order
 from redline.deploy.supervisor_program import process_table
 from redline.model import BuildKind, Endpoint
 from tests.deploy.conformance import Kept, Setting, Started
-from tests.deploy.conftest import noted_pids, stand_in_recipe, still_there
+from tests.deploy.conftest import held_port, noted_pids, stand_in_recipe, still_there
 from tests.deploy.test_replicas import order_of
 
 pytestmark = pytest.mark.slow
@@ -39,7 +40,7 @@ class ProcessSetting(Setting):
         super().__init__(folder)
         self._python = python
 
-    def order(self, mode: str = "ok", *, replicas: int = 1, start_s_max: float = 30.0) -> Order:
+    def order(self, mode: str = "ok", *, replicas: int = 1, start_s_max: float = 60.0) -> Order:
         recipe = stand_in_recipe(self.folder, mode, start_s_max=start_s_max, **self.told)
         return order_of(self.folder, self._python, recipe, replicas)
 
@@ -80,11 +81,10 @@ class EndpointSetting(Setting):
     @contextmanager
     def serving(self, python: Path, count: int) -> Iterator[None]:
         """Servers that are started and ended here, by nobody else."""
+        held = ExitStack()  # for the whole test: where a server has ended, nobody else listens
         try:
             for _ in range(count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", 0))
-                    port = probe.getsockname()[1]
+                port = held.enter_context(held_port())
                 command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", "m"]
                 command += ["--served-model-name", "m", "--host", "127.0.0.1", "--port", str(port)]
                 self._servers.append(subprocess.Popen(command, env=os.environ | self.told))
@@ -96,8 +96,9 @@ class EndpointSetting(Setting):
             for server in self._servers:
                 server.kill()
                 server.wait()
+            held.close()
 
-    def order(self, mode: str = "ok", *, replicas: int = 1, start_s_max: float = 30.0) -> Order:
+    def order(self, mode: str = "ok", *, replicas: int = 1, start_s_max: float = 60.0) -> Order:
         order = order_of(self.folder, None, stand_in_recipe(self.folder, mode, start_s_max=start_s_max), replicas)
         pin = replace(
             order.sut.pin, kind=BuildKind.ENDPOINT, wheel_sha256=None, lock="", url=",".join(self._urls[:replicas])
@@ -131,11 +132,12 @@ class TestEndpoint(Kept):
 def wait_for(url: str) -> None:
     """Return once somebody listens there."""
     host, _, port = url.removeprefix("http://").partition(":")
-    for _ in range(200):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         try:
-            socket.create_connection((host, int(port)), 0.1).close()
+            socket.create_connection((host, int(port)), 5).close()
         except OSError:
-            signal.sigtimedwait([], 0.05)
+            time.sleep(0.05)
         else:
             return
     raise AssertionError(f"nobody listens at {url}")

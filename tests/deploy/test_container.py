@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 
 def container_order(
-    folder: Path, mode: str = "ok", *, replicas: int = 1, engine="docker", start_s_max=30.0, **environment: str
+    folder: Path, mode: str = "ok", *, replicas: int = 1, engine="docker", start_s_max=60.0, **environment: str
 ) -> Order:
     """An order of stand-ins in containers."""
     recipe = stand_in_recipe(folder, mode, start_s_max=start_s_max, **environment)
@@ -69,7 +69,7 @@ class ContainerSetting(Setting):
         super().__init__(folder)
         self._world, self._engine = world, engine
 
-    def order(self, mode: str = "ok", *, replicas: int = 1, start_s_max: float = 30.0) -> Order:
+    def order(self, mode: str = "ok", *, replicas: int = 1, start_s_max: float = 60.0) -> Order:
         return container_order(
             self.folder, mode, replicas=replicas, engine=self._engine, start_s_max=start_s_max, **self.told
         )
@@ -183,7 +183,7 @@ def test_end_by_the_kernel_is_told_as_a_signal(world, tmp_path):
             eventually(deployment.check_alive)
 
 
-def eventually(call, within_s: float = 15.0) -> None:
+def eventually(call, within_s: float = 60.0) -> None:
     """Call until it raises."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:

@@ -103,10 +103,18 @@ def test_image_is_pulled_once(world, tmp_path, name):
 def test_slow_pull_tells_how_far_it_is(world, tmp_path, monkeypatch):
     """One line now and then, with the engine's newest words."""
     monkeypatch.setattr("redline.deploy.container_engine.PROGRESS_EVERY_S", 0.2)
-    world.say(pull_s=1.0)
+    heard = tmp_path / "heard"
+    world.say(pull_until=str(heard))
     told: list[str] = []
-    ensure_image(find_engine("docker"), REFERENCE, tmp_path / "pull.log", told.append)
-    assert any("Pulling fs layer" in line for line in told)
+
+    def hear(line: str) -> None:
+        told.append(line)
+        if "Pulling fs layer" in line:
+            heard.touch()
+
+    ensure_image(find_engine("docker"), REFERENCE, tmp_path / "pull.log", hear)
+    assert heard.exists()
+    assert told[-1].startswith(f"pulled {REFERENCE} in ")
 
 
 def test_pull_is_bounded(world, tmp_path, monkeypatch):

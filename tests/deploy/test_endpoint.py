@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
-import socket
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +18,8 @@ from redline.deploy.endpoint_answer import Answer
 from redline.errors import DeployError, ServerNotReadyError, UsageError
 from redline.simulator.process import simulator
 from redline.simulator.settings import Serving, Settings, Timing
-from tests.deploy.conftest import stand_in_recipe
+from tests.deploy.conftest import held_port, stand_in_recipe
+from tests.fakes.local_server import LocalServer
 
 ROOT = Path(__file__).parents[2]
 QUICK = Settings(timing=Timing(ttft_s=0.005, itl_s=0.002), serving=Serving(model="m"))
@@ -31,12 +30,8 @@ NO_SPEECH = (400, {"error": {"message": REFUSAL, "type": "BadRequestError", "cod
 @contextmanager
 def listening(handler) -> Iterator[str]:
     """The address of a web server with this handler."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
+    with LocalServer(handler) as server:
+        yield server.url
 
 
 @contextmanager
@@ -87,11 +82,8 @@ def test_other_model(launch_stand_in):
 
 def test_nobody_there():
     """An address where nobody listens is a DeployError, at once."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    with pytest.raises(DeployError, match=f"no answer from {url}"):
-        attach(url, served_model_name="m")
+    with held_port() as port, pytest.raises(DeployError, match=f"no answer from http://127.0.0.1:{port}"):
+        attach(f"http://127.0.0.1:{port}", served_model_name="m")
 
 
 def test_not_vllm(tmp_path):

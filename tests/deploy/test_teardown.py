@@ -22,7 +22,7 @@ from tests.deploy.conftest import FAKES, noted_pids, still_there
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent.parent
-CALLER_S_MAX = 30.0
+CALLER_S_MAX = 60.0
 
 
 class Caller:
@@ -153,10 +153,10 @@ def test_exception_in_the_block(launch_stand_in):
 def test_end_while_still_starting(launch_stand_in, tmp_path):
     """A server that is not ready yet is ended at once, not waited for."""
     start = time.monotonic()
-    with launch_stand_in("never") as server:
+    with launch_stand_in("never", start_s_max=250.0) as server:
         pids = server.pids()
     assert not still_there(pids, within_s=0)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 120
 
 
 def test_guarded_command_reports_its_end(tmp_path):
@@ -164,7 +164,7 @@ def test_guarded_command_reports_its_end(tmp_path):
     log_path = tmp_path / "log"
     command = ["/bin/sh", "-c", "sleep 300 & echo $!; exit 7"]
     with guarded(command, environment={"PATH": os.defpath}, log_path=log_path) as child:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while child.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         assert child.poll() == 7
@@ -177,7 +177,9 @@ def test_guarded_command_ended_by_a_signal(tmp_path):
     with guarded(["/bin/sleep", "300"], environment={}, log_path=tmp_path / "log") as child:
         os.kill(child.pid, signal.SIGSEGV)
         assert not still_there({child.pid})
-        time.sleep(0.1)
+        deadline = time.monotonic() + 60
+        while child.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)  # its end is reported after it
         assert child.poll() == -signal.SIGSEGV
 
 

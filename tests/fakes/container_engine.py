@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes import container_monitor
-from tests.fakes.container_monitor import descendants, is_alive, pin, read, stamp, wait_for, write
+from tests.fakes.container_monitor import descendants, is_alive, pin, read, remove, stamp, wait_for, write
 
 STAND_IN = str(Path(__file__).parent / "stand_in_vllm.py")
 VALUE_OPTIONS = (
@@ -102,6 +102,8 @@ class EngineCommand:
             )
         print(f"{reference}: Pulling from somewhere\n85b43de1c20b: Pulling fs layer", flush=True)
         time.sleep(self.world.get("pull_s", 0))
+        until = self.world.get("pull_until")
+        wait_for(lambda: until is None or Path(until).exists())
         self.image(reference).parent.mkdir(exist_ok=True)
         shutil.copytree(served, self.image(reference))
         print(f"Digest: sha256:{served.name}\nStatus: Downloaded newer image for {reference}")
@@ -162,15 +164,20 @@ class EngineCommand:
 
     def do_rm(self, arguments: list[str]) -> int:
         folder = self.folder(arguments[-1])
-        (folder / "forced").touch()
+        try:
+            (folder / "forced").touch()
+        except FileNotFoundError:  # its monitor has just removed it
+            raise Refusal(f"Error response from daemon: No such container: {arguments[-1]}", 1) from None
         # Its monitor may be removing it at the same time: then there is no state any more, and soon no container.
-        wait_for(lambda: (folder / "state.json").exists() or not (folder / "spec.json").exists())
+        # One that was killed before it wrote any never will: less than what whoever asked waits for this command.
+        wait_for(lambda: (folder / "state.json").exists() or not (folder / "spec.json").exists(), 15.0)
         first = read(folder / "state.json").get("pid", 0)
-        for pid in [first, *descendants(first)] if first else []:
+        inside = [first, *descendants(first)] if first else []
+        for pid in inside:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not is_alive(first))
-        shutil.rmtree(folder, ignore_errors=True)
+        wait_for(lambda: not any(map(is_alive, inside)))
+        remove(folder)
         print(arguments[-1])
         return 0
 

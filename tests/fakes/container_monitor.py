@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-WAIT_S_MAX = 20.0
+WAIT_S_MAX = 60.0
 
 
 def stamp() -> str:
@@ -81,18 +81,32 @@ def monitor(folder: Path) -> None:
     )
     if spec["rm"] and not (folder / "forced").exists():
         wait_for(lambda: (folder / "read").exists() or not is_alive(spec["client"]))
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
 
 
 def init(command: list[str]) -> NoReturn:
     """Start the command, pass SIGTERM on, reap, end as it ended; what is left of it ends with it."""
     ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: as the first process of a container, it gets all orphans
+    started: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
+
+    def on_sigterm(number: int, _: object) -> None:
+        early.append(number)
+        for each in started:
+            each.send_signal(number)
+
+    signal.signal(signal.SIGTERM, on_sigterm)
     child = subprocess.Popen(command)
-    signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGTERM))
+    started.append(child)
+    if early:  # it came before there was anybody to pass it on to
+        child.send_signal(signal.SIGTERM)
     status = child.wait()
-    for pid in descendants(os.getpid()):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    while left := descendants(os.getpid()):  # as at the end of a process table: nothing outlives the first of it
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.wait()
     if status < 0:
         status = 128 - status
     sys.stdout.flush()
@@ -114,9 +128,17 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def wait_for(condition: Callable[[], bool]) -> bool:
+def remove(folder: Path) -> None:
+    """A whole container or none: whoever is killed in the middle of this leaves no half of one."""
+    gone = folder.parents[1] / f"removed-{folder.name}-{os.getpid()}"
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def wait_for(condition: Callable[[], bool], within_s: float = WAIT_S_MAX) -> bool:
     """True once it holds, False after the bound."""
-    deadline = time.monotonic() + WAIT_S_MAX
+    deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
             return False
@@ -127,12 +149,14 @@ def wait_for(condition: Callable[[], bool]) -> bool:
 def daemon(state_dir: Path) -> None:
     """Start a monitor for each name that comes over the socket: containers are its children, not the client's."""
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(state_dir / "docker.sock"))
+        # Shown only once somebody listens: whoever sees the socket is taken.
+        server.bind(str(state_dir / "docker.sock.new"))
         server.listen()
+        (state_dir / "docker.sock.new").rename(state_dir / "docker.sock")
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         while True:
             connection, _ = server.accept()
-            with connection:
+            with connection, contextlib.suppress(ConnectionError):  # a client that was killed takes nobody with it
                 name = connection.recv(4096).decode()
                 if not name:
                     continue  # only asked whether somebody listens

@@ -1,13 +1,11 @@
 """A machine with stand-ins for docker and podman on PATH: its images, its registry, its daemon."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +82,13 @@ class ContainerWorld:
         command = [sys.executable, "-I", "-S", container_monitor.__file__, "daemon", str(self.state_dir)]
         with subprocess.Popen(command, start_new_session=True) as process:
             try:
-                deadline = time.monotonic() + 10
-                while not socket_path.exists() and time.monotonic() < deadline:
-                    time.sleep(0.01)
+                assert container_monitor.wait_for(socket_path.exists), "docker's daemon did not start"
                 yield
             finally:
                 for path in self.state_dir.glob("containers/*/state.json"):
-                    first = json.loads(path.read_text()).get("pid", 0)
+                    first = container_monitor.read(path).get("pid", 0)
                     for pid in [*container_monitor.descendants(first), first] if first else []:
-                        os.kill(pid, signal.SIGKILL)
+                        with suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
                 process.kill()
                 socket_path.unlink(missing_ok=True)

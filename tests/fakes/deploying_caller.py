@@ -36,7 +36,7 @@ def deploy_and_wait(python: str, folder: Path, mode: str, behaviour: str) -> Non
         endpoint = server.wait_ready()
         forked = 0
         if behaviour == "fork" and (forked := os.fork()) == 0:
-            time.sleep(60)
+            time.sleep(600)
             os._exit(0)
         guard = server._current.guard
         facts = {"pids": endpoint.pids, "forked": forked, "warden": guard._warden.pid, "keeper": guard._keeper_pid}
@@ -45,7 +45,7 @@ def deploy_and_wait(python: str, folder: Path, mode: str, behaviour: str) -> Non
             os._exit(0)
         if behaviour == "raise":
             raise RuntimeError("in the block")
-        time.sleep(60)
+        time.sleep(600)
 
 
 if __name__ == "__main__":

@@ -16,4 +16,4 @@ if __name__ == "__main__":
     name, order = pickle.loads(Path(sys.argv[1]).read_bytes())  # noqa: S301 - written by the test that runs this
     with DEPLOYERS[name]().deploy(order, lambda line: print(line, file=sys.stderr, flush=True)) as deployment:
         print(json.dumps(dataclasses.asdict(deployment.wait_ready())), flush=True)
-        time.sleep(120)
+        time.sleep(600)

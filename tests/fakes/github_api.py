@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
@@ -19,6 +17,7 @@ from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 from tests.fakes import github_code, github_jobs, github_talk
 from tests.fakes.github_routing import ROUTES, Listing, RefusedError, Reply, Request, require_rights
 from tests.fakes.github_state import REPOSITORY, TOKEN, GitHubState, Identity
+from tests.fakes.local_server import LocalHandler, LocalServer
 
 __all__ = ["REPOSITORY", "TOKEN", "Asked", "Fault", "GitHubApi", "GitHubState", "Identity"]
 
@@ -81,13 +80,7 @@ class GitHubApi:
         self.faults: list[Fault] = []
         self.asked: list[Asked] = []
         self.fetched: list[Asked] = []
-        self._servers = [
-            ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (kind,), {"api": self})) for kind in (_Api, _Storage)
-        ]
-        self._threads = []
-        for server in self._servers:
-            server.daemon_threads = True
-            self._threads.append(threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True))
+        self._server, self._storage = LocalServer(_Api, api=self), LocalServer(_Storage, api=self)
 
     def forget(self) -> None:
         """Be as new: an empty repository, no faults, nothing asked. Starting a server takes longer than a test."""
@@ -96,23 +89,21 @@ class GitHubApi:
     @property
     def url(self) -> str:
         """The API's address."""
-        return f"http://127.0.0.1:{self._servers[0].server_address[1]}"
+        return self._server.url
 
     @property
     def storage_url(self) -> str:
         """The address of the host that keeps the files."""
-        return f"http://127.0.0.1:{self._servers[1].server_address[1]}"
+        return self._storage.url
 
     def __enter__(self) -> GitHubApi:
-        for thread in self._threads:
-            thread.start()
+        self._server.start()
+        self._storage.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for server, thread in zip(self._servers, self._threads, strict=True):
-            server.shutdown()
-            server.server_close()
-            thread.join(5)
+        self._server.close()
+        self._storage.close()
 
     def variables(
         self, event_name: str, event: Any, folder: Path, *, token: str = TOKEN, run_id: int = 1
@@ -157,40 +148,25 @@ class GitHubApi:
         return None
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # an answer in one piece
+class _Handler(LocalHandler):
     api: GitHubApi
 
-    def log_message(self, *args: object) -> None:
-        pass
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+        self._answer()
 
-    def do_GET(self) -> None:
-        self._answer("GET")
+    do_POST = do_PATCH = do_PUT = do_DELETE = do_GET  # noqa: N815 - as above
 
-    def do_POST(self) -> None:
-        self._answer("POST")
-
-    def do_PATCH(self) -> None:
-        self._answer("PATCH")
-
-    def do_PUT(self) -> None:
-        self._answer("PUT")
-
-    def do_DELETE(self) -> None:
-        self._answer("DELETE")
-
-    def _answer(self, method: str) -> None:
+    def _answer(self) -> None:
         raise NotImplementedError
 
-    def _asked(self, method: str) -> Asked:
+    def _asked(self) -> Asked:
         parts = urlsplit(self.path)
         query = {key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
         prefix = f"/repos/{self.api.state.repository}/"
         path = "" if f"{parts.path}/" == prefix else parts.path.removeprefix(prefix)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        return Asked(method, unquote(path), query, headers, json.loads(body) if body else None)
+        return Asked(self.command, unquote(path), query, headers, json.loads(body) if body else None)
 
     def _fail(self, fault: Fault) -> bool:
         """True if the request is over."""
@@ -208,30 +184,20 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _send(self, status: int, headers: dict[str, str], body: bytes, cut: int = -1) -> None:
-        self.send_response(status)
-        for name, value in {"content-type": "application/json", **headers}.items():
-            self.send_header(name, value)
-        if status != 204:
-            self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        if cut >= 0:
-            self.close_connection = True
-        if status != 204:
-            self.wfile.write(body if cut < 0 else body[:cut])
-        self.wfile.flush()
+        self.reply(status, body, {"content-type": "application/json", **headers}, cut)
 
 
 class _Api(_Handler):
-    def _answer(self, method: str) -> None:
-        asked = self._asked(method)
+    def _answer(self) -> None:
+        asked = self._asked()
         self.api.asked.append(asked)
-        fault = self.api.fault_of(method, asked.path)
+        fault = self.api.fault_of(asked.method, asked.path)
         early = fault is not None and fault.drop != "after" and not fault.after
         if fault is not None and early and self._fail(fault):
             return
         with self.api.state.changing:
             try:
-                reply = self._done(method, asked)
+                reply = self._done(asked)
             except RefusedError as error:
                 reply = Reply(error.status, error.content, error.headers)
             body = b"" if reply.content is None else json.dumps(reply.content).encode()
@@ -241,18 +207,18 @@ class _Api(_Handler):
         headers = reply.headers | ({"location": location} if location else {})
         self._send(reply.status, headers, body, -1 if fault is None else fault.cut)
 
-    def _done(self, method: str, asked: Asked) -> Reply:
+    def _done(self, asked: Asked) -> Reply:
         identity = self._identity(asked)
         whole = urlsplit(self.path).path
         for each in ROUTES:
             found = each.pattern.fullmatch(whole)
-            if each.method != method or found is None:
+            if each.method != asked.method or found is None:
                 continue
             parts = {name: unquote(value) for name, value in found.groupdict().items()}
             if "owner" in parts and f"{parts['owner']}/{parts['repo']}" != self.api.state.repository:
                 continue
             require_rights(identity, each.needs)
-            request = Request(method, asked.path, parts, asked.query, asked.body, self.api.state, identity)
+            request = Request(asked.method, asked.path, parts, asked.query, asked.body, self.api.state, identity)
             answer = each.answer(request)
             return answer if isinstance(answer, Reply) else self._page(answer, asked.query)
         raise RefusedError(404, "Not Found")
@@ -276,10 +242,10 @@ class _Api(_Handler):
 
 
 class _Storage(_Handler):
-    def _answer(self, method: str) -> None:
-        asked = self._asked(method)
+    def _answer(self) -> None:
+        asked = self._asked()
         self.api.fetched.append(asked)
-        fault = self.api.fault_of(method, asked.path, storage=True)
+        fault = self.api.fault_of(asked.method, asked.path, storage=True)
         if fault is not None and self._fail(fault):
             return
         archive = self.api.state.archives.get(int(asked.path.strip("/") or 0))

@@ -11,12 +11,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.fakes.kubernetes_state import RESOURCES, RefusedError, State, selected
+from tests.fakes.local_server import LocalHandler, LocalServer
 
 TOKEN = "token-of-the-test"
 
@@ -67,26 +67,21 @@ class KubernetesApi:
         self.asked: list[Question] = []
         self.logs: Callable[[str, str, bool], bytes] = lambda pod, container, previous: b""
         self.closing = threading.Event()
-        handler = type("Handler", (_Handler,), {"api": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._server = LocalServer(_Handler, api=self)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return self._server.url
 
     def __enter__(self) -> KubernetesApi:
-        self._thread.start()
+        self._server.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.closing.set()
+        self.closing.set()  # first: of this a watch learns that it ends
         with self.state.changed:
             self.state.changed.notify_all()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
+        self._server.close()
 
     def kubeconfig(self, path: Path, token: str = TOKEN) -> Path:
         """A kubeconfig with one context, `test`. JSON is YAML."""
@@ -117,24 +112,10 @@ class KubernetesApi:
         return None
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # an answer in one piece: headers and body apart wait for each other's acknowledgement
+class _Handler(LocalHandler):
     api: KubernetesApi
 
-    def log_message(self, *args: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        self._answer("GET")
-
-    def do_POST(self) -> None:
-        self._answer("POST")
-
-    def do_DELETE(self) -> None:
-        self._answer("DELETE")
-
-    def _answer(self, method: str) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
         parts = urlsplit(self.path)
         query = {key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
@@ -144,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
             steps = [unquote(step) for step in parts.path.strip("/").split("/")]
             if self._discovery(steps):
                 return
-            question = self._question(method, steps, query)
+            question = self._question(steps, query)
             self.api.asked.append(question)
             fault = self.api.fault_of(question)
             if fault is not None and not fault.after and self._fail(fault):
@@ -161,6 +142,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(error.status, error.content)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # the client went away
+
+    do_POST = do_DELETE = do_GET  # noqa: N815 - as above
 
     # --- what is asked ---------------------------------------------------------------------------------------
 
@@ -181,14 +164,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, {"kind": "APIResourceList", "groupVersion": version, "resources": resources})
         return True
 
-    def _question(self, method: str, steps: list[str], query: dict[str, str]) -> Question:
+    def _question(self, steps: list[str], query: dict[str, str]) -> Question:
         rest = steps[2:] if steps[0] == "api" else steps[3:]
         group = "" if steps[0] == "api" else steps[1]
         namespace = ""
         if rest[:1] == ["namespaces"] and len(rest) > 2:
             namespace, rest = rest[1], rest[2:]
         plural, name, sub = [*rest, "", "", ""][:3]
-        verb = {"POST": "create", "DELETE": "delete"}.get(method, "get" if name else "list")
+        verb = {"POST": "create", "DELETE": "delete"}.get(self.command, "get" if name else "list")
         if query.get("watch") == "true":
             verb = "watch"
         return Question(verb, f"{plural}/{sub}" if sub else plural, group, namespace, name, sub)
@@ -243,12 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
         data = content if isinstance(content, bytes) else content.encode() if isinstance(content, str) else b""
         data = data or (json.dumps(content).encode() if not isinstance(content, bytes | str) else b"")
-        self.send_response(status)
-        for key, value in (headers or {}).items():
-            self.send_header(key, value)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        self.reply(status, data, headers)
 
     def _watch(self, question: Question, query: dict[str, str]) -> None:
         state = self.api.state

@@ -13,13 +13,13 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from tests.fakes.kubernetes_api import KubernetesApi
 from tests.fakes.kubernetes_kubelet import Kubelet, address
 from tests.fakes.kubernetes_state import State
+from tests.fakes.local_server import LocalHandler, LocalServer
 
 NAMESPACE = "perf"
 GATEWAY_PORT = 8081
@@ -48,7 +48,7 @@ class SimulatedCluster:
         self.change_router: Callable[[dict[str, Any]], None] = lambda pod: None
         self.nodes = ("node-a", "node-b")
         self._threads: list[threading.Thread] = []
-        self._gateways: list[ThreadingHTTPServer] = []
+        self._gateways: list[LocalServer] = []
         self.failures: list[BaseException] = []
         self.state.create("namespaces", "", {"metadata": {"name": NAMESPACE}, "status": {"phase": "Active"}})
         for name in self.nodes:
@@ -140,22 +140,19 @@ class SimulatedCluster:
             ready = [each["metadata"]["name"] for each in found if "podIP" in each["status"]]
             return self.pod_url(ready[next(turns) % len(ready)]) if ready else ""
 
-        handler = type("Gateway", (_Gateway,), {"choose": staticmethod(choose), "prefix": prefix})
-        server = _GatewayServer((ip, port), handler)
-        server.daemon_threads = True
+        server = LocalServer(_Gateway, (ip, port), choose=staticmethod(choose), prefix=prefix)
+        server.start()
         self._gateways.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         return ip
 
     def close(self) -> None:
         """End every thread and process."""
         self.api.closing.set()
         for thread in self._threads:  # first: one of them may just be starting a pod, which has to end with the others
-            thread.join(5)
+            thread.join(30)
         self.kubelet.close()
         for server in self._gateways:
-            server.shutdown()
-            server.server_close()
+            server.close()
 
 
 @contextmanager
@@ -259,42 +256,30 @@ def _set_ip(found: dict[str, Any], ip: str) -> None:
     found["spec"]["clusterIP"] = ip
 
 
-class _GatewayServer(ThreadingHTTPServer):
-    request_queue_size = 128  # as a real one: each connection that finds the queue full waits for a second
-
-
-class _Gateway(BaseHTTPRequestHandler):
+class _Gateway(LocalHandler):
     """Passes a request on to a pod; a client of the real thing sees no difference that matters here."""
 
+    protocol_version = "HTTP/1.0"
     choose: Callable[[], str]
     prefix: str
 
-    def log_message(self, *args: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
         self._pass_on(b"")
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - as above
         self._pass_on(self.rfile.read(int(self.headers["Content-Length"])))
 
     def _pass_on(self, body: bytes) -> None:
         target = self.choose()
         if not target or not self.path.startswith(self.prefix + "/"):
-            self._send(404 if target else 503, json.dumps({"detail": "no route"}).encode())
+            self.reply(404 if target else 503, json.dumps({"detail": "no route"}).encode())
             return
-        connection = http.client.HTTPConnection(target, timeout=10)
+        connection = http.client.HTTPConnection(target, timeout=90)
         try:
             connection.request(self.command, self.path.removeprefix(self.prefix), body or None)
             answer = connection.getresponse()
-            self._send(answer.status, answer.read())
+            self.reply(answer.status, answer.read())
         except OSError:
-            self._send(502, b"{}")
+            self.reply(502, b"{}")
         finally:
             connection.close()
-
-    def _send(self, status: int, data: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)

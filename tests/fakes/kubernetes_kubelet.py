@@ -78,7 +78,9 @@ class Kubelet:
 
     def pids(self) -> list[int]:
         """Of every process that was ever started and has not ended."""
-        return [each.process.pid for each in self._pods.values() if each.process.poll() is None]
+        with self._lock:
+            pods = list(self._pods.values())
+        return [each.process.pid for each in pods if each.process.poll() is None]
 
     def log(self, pod: str, container: str, previous: bool) -> bytes:
         """What a pod's container said in its last run, or in the one before."""
@@ -95,9 +97,9 @@ class Kubelet:
             if each.process.poll() is None:
                 each.process.kill()
         for each in pods:
-            each.process.wait(5)
+            each.process.wait(30)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(30)
 
     def _launch(self, pod: str, container: dict[str, Any], ip: str, restarts: int) -> Running:
         arguments = list(container["args"])
@@ -197,7 +199,7 @@ class Kubelet:
             running.process.wait(self.grace_s)
         except subprocess.TimeoutExpired:
             running.process.kill()
-            running.process.wait(5)
+            running.process.wait(30)
 
 
 def _healthy(url: str) -> bool:

@@ -6,6 +6,7 @@ and field selectors, foreground deletion of what an object owns, uid preconditio
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
 import uuid
@@ -126,7 +127,7 @@ class State:
         for listener in self.on_created:
             listener(plural, copy.deepcopy(answer))
         if is_orphan:
-            self.delete(plural, namespace, name, {"propagationPolicy": "Foreground"})
+            self._delete_with_owner((plural, namespace, name))
         return answer
 
     def edit(self, plural: str, namespace: str, name: str, change: Callable[[dict[str, Any]], None]) -> None:
@@ -160,10 +161,15 @@ class State:
         for listener in self.on_deleting:
             listener(plural, answer)
         for dependent in dependents:
-            self.delete(*dependent, {"propagationPolicy": "Foreground"})
+            self._delete_with_owner(dependent)
         with self.changed:
             self._collect()
         return answer
+
+    def _delete_with_owner(self, key: Key) -> None:
+        """Begin to delete what the collector does not leave behind; nothing if it is gone meanwhile."""
+        with contextlib.suppress(RefusedError):
+            self.delete(*key, {"propagationPolicy": "Foreground"})
 
     def forget(self, plural: str, namespace: str, name: str) -> None:
         """Remove an object at once, as a kubelet does with a pod that has ended."""

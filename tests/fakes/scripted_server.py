@@ -119,9 +119,9 @@ def scripted_server() -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
     thread.start()
-    assert started.wait(5)
+    assert started.wait(60)
     try:
         yield f"http://127.0.0.1:{running['port']}"
     finally:
         running["loop"].call_soon_threadsafe(running["stop"].set)
-        thread.join(5)
+        thread.join(60)

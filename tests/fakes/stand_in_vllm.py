@@ -3,7 +3,9 @@
 Its arguments are vLLM's; what it does is said in its environment (a recipe's `environment`):
 STAND_IN_MODE, one of MODES; STAND_IN_PIDS, a file to which every process adds its pid; STAND_IN_DIR, a folder
 for what a mode has to remember; STAND_IN_VERSION, what it says on /version; STAND_IN_STREAMED, a file that grows by a
-byte with every completion that is streamed. Standard library only.
+byte with every completion that is streamed; STAND_IN_GATE, a file whose coming a mode waits for, so that a test decides
+what happens first; STAND_IN_HELD, a file with a number: while it is there, completions that are streamed when that many
+were wait for it to go. Standard library only.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -28,18 +31,20 @@ MODES = {
     "error404": "is healthy and answers completions with 404",
     "no_tokens": "is healthy and answers completions without a token",
     "slow": "listens after a second and takes another for its first completion",
-    "dies": "ends with status 3 half a second after its first completion",
+    "gated": "listens once STAND_IN_GATE is there",
+    "dies": "ends with status 3 after its first completion, once STAND_IN_GATE is there",
     "stubborn": "ignores SIGTERM",
     "family": "has a child in its group, and a grandchild that forked twice and called setsid",
-    "engine": "is unhealthy, and stays, once its child is gone",
-    "helper": "has a child that ends after the first completion, which does not matter",
+    "engine": "is unhealthy, and stays, once its child is gone and STAND_IN_GATE, if one is named, is there",
+    "helper": "has a child that ends a moment later, which does not matter",
     "no_kv_memory": "ends with vLLM's words about a KV cache that does not fit",
     "memory_error": "asks for more memory than it may have",
     "hog": "joins the memory cgroup STAND_IN_CGROUP and takes memory until the kernel kills it",
     "port_lost_once": "finds its port taken the first time",
 }
 SLEEPER = "import time; time.sleep(300)"
-STATE: dict[str, Any] = {"healthy": True, "first_completion": threading.Event()}
+WAIT_S_MAX = 120.0
+STATE: dict[str, Any] = {"healthy": True, "first_completion": threading.Event(), "completions": 0}
 
 
 def note_pid(pid: int) -> None:
@@ -47,6 +52,29 @@ def note_pid(pid: int) -> None:
     if "STAND_IN_PIDS" in os.environ:
         with Path(os.environ["STAND_IN_PIDS"]).open("a") as file:
             file.write(f"{pid}\n")
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Return once it holds; ends this process after a bound, so that a failed test leaves none behind."""
+    deadline = time.monotonic() + WAIT_S_MAX
+    while not condition():
+        if time.monotonic() > deadline:
+            os._exit(4)
+        time.sleep(0.01)
+
+
+def is_open() -> bool:
+    """True if the gate is there, or none was named."""
+    return "STAND_IN_GATE" not in os.environ or Path(os.environ["STAND_IN_GATE"]).exists()
+
+
+def may_stream() -> bool:
+    """False while completions are held back and as many were streamed as the file says."""
+    try:
+        count = int(Path(os.environ["STAND_IN_HELD"]).read_text())
+    except (KeyError, FileNotFoundError):
+        return True
+    return Path(os.environ["STAND_IN_STREAMED"]).stat().st_size < count
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -62,6 +90,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def stream(self, count: int) -> None:
         """One chunk per token, usage, the end: as vLLM streams a completion."""
+        wait_for(may_stream)
         chunks: list[dict[str, object]] = [
             {"choices": [{"index": 0, "text": "x", "token_ids": [5], "finish_reason": None}]}
         ] * count
@@ -87,11 +116,14 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(200, {"data": [{"id": ARGUMENTS.served_model_name}]})
             case "/environment":
                 self.answer(200, {"environment": dict(os.environ), "argv": sys.argv, "cwd": str(Path.cwd())})
+            case "/asked":
+                self.answer(200, {"completions": STATE["completions"]})
             case _:
                 self.answer(404, {"detail": "Not Found"})
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        STATE["completions"] += 1
         match MODE:
             case "error500":
                 self.answer(500, {"error": {"message": "the engine \x1b[31mis\x1b[0m not well"}})
@@ -134,13 +166,14 @@ def start_orphan() -> None:
 def watch_child(child: subprocess.Popen[bytes]) -> None:
     """Be unhealthy once the child is gone."""
     child.wait()
+    wait_for(is_open)
     STATE["healthy"] = False
 
 
 def die_after_completion() -> None:
-    """End half a second after the first completion."""
+    """End after the first completion, when the test says so."""
     STATE["first_completion"].wait()
-    time.sleep(0.5)
+    wait_for(is_open)
     print("(EngineCore pid=7) ERROR 01-02 03:04:05 [core.py:1] RuntimeError: the engine fell over", flush=True)
     os._exit(3)
 
@@ -210,6 +243,7 @@ PREPARATIONS = {
     "hog": take_memory_in_cgroup,
     "never": hang,
     "slow": lambda: time.sleep(1),
+    "gated": lambda: wait_for(is_open),
     "stubborn": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "family": have_family,
     "engine": lambda: in_thread(watch_child, start_child()),

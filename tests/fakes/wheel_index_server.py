@@ -5,14 +5,13 @@ and failures on demand.
 from __future__ import annotations
 
 import hashlib
-import http.server
 import json
 import re
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from urllib.parse import quote
+
+from tests.fakes.local_server import LocalHandler, LocalServer
 
 _NAME = re.compile(r"(?P<package>[^-]+)-(?P<version>[^-]+)-(?P<python>[^-]+)-(?P<abi>[^-]+)-(?P<platform>[^-]+)\.whl")
 
@@ -26,9 +25,11 @@ class Seen:
     authorization: str = ""
 
 
-class _Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, *_: object) -> None:
-        """A client that goes away is no news."""
+class _Handler(LocalHandler):
+    index: WheelIndexServer
+
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+        self.index.answer(self)
 
 
 @dataclass
@@ -44,31 +45,17 @@ class WheelIndexServer:
     missing_status: int = 403
 
     def __enter__(self) -> WheelIndexServer:
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                outer.answer(self)
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing on the terminal."""
-
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
+        self._server = LocalServer(_Handler, index=self)
+        self._server.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
-        self._server.shutdown()
-        self._thread.join(10)
-        self._server.server_close()
+    def __exit__(self, *_: object) -> None:
+        self._server.close()
 
     @property
     def base(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return self._server.url
 
     def publish(self, commit: str, *wheels: Path, folder: str = "", alias: str = "", nightly: bool = True) -> None:
         """Wheels of a commit, and the pages of every variant among them; `alias`: also the default's other name."""
@@ -97,17 +84,17 @@ class WheelIndexServer:
                 url = "/".join(["", *filter(None, [folder, place, name]), "vllm", "metadata.json"])
                 self.files[url] = json.dumps(page, indent=2).encode()
 
-    def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
+    def answer(self, request: LocalHandler) -> None:
         """One request, as an object store answers it."""
         headers = request.headers
         self.seen.append(Seen(request.path, headers.get("range", ""), headers.get("authorization", "")))
         path = request.path.replace("%2B", "+")
         if self.statuses.get(path):
-            return _send(request, self.statuses[path].pop(0), b"busy")
+            return request.reply(self.statuses[path].pop(0), b"busy")
         if path in self.redirects:
-            return _send(request, 302, b"", {"Location": self.redirects[path]})
+            return request.reply(302, b"", {"Location": self.redirects[path]})
         if path not in self.files:
-            return _send(request, self.missing_status, b"<Error><Code>AccessDenied</Code></Error>")
+            return request.reply(self.missing_status, b"<Error><Code>AccessDenied</Code></Error>")
         body = self.files[path]
         etag = f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
         known = {"ETag": etag} if self.etags else {}
@@ -117,13 +104,13 @@ class WheelIndexServer:
         if match and headers.get("if-range") == etag:
             begin = int(match[1])
             if begin >= len(body):
-                return _send(request, 416, b"")
+                return request.reply(416, b"")
             known["Content-Range"] = f"bytes {begin}-{len(body) - 1}/{len(body)}"
-            return _send(request, 206, body[begin:], known, self._cut(path))
-        return _send(request, 200, body, known, self._cut(path))
+            return request.reply(206, body[begin:], known, self._cut(path))
+        return request.reply(200, body, known, self._cut(path))
 
-    def _cut(self, path: str) -> int | None:
-        return self.broken_off[path].pop(0) if self.broken_off.get(path) else None
+    def _cut(self, path: str) -> int:
+        return self.broken_off[path].pop(0) if self.broken_off.get(path) else -1
 
 
 def _split(version: str) -> tuple[str, str]:
@@ -134,19 +121,3 @@ def _split(version: str) -> tuple[str, str]:
         return (f"{head}+{commit}" if commit else head), variant
     public, _, variant = version.partition("+")
     return public, variant
-
-
-def _send(
-    request: http.server.BaseHTTPRequestHandler,
-    status: int,
-    body: bytes,
-    headers: dict[str, str] | None = None,
-    cut: int | None = None,
-) -> None:
-    request.send_response(status)
-    for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
-        request.send_header(name, value)
-    request.end_headers()
-    request.wfile.write(body if cut is None else body[:cut])
-    if cut is not None:
-        request.close_connection = True

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.bench import ArmSetup, order_of
 from flows.deploy_render import RenderRequest, render, shown_devices, write_files
 from flows.workspace import Workspace, content_root
 from redline.builds.pin_record import write_pin
 from redline.cli import deploying
+from redline.deploy.routing import router_of
 from redline.errors import UsageError
-from redline.model import Arm, BuildKind, BuildPin
+from redline.model import Arm, BuildKind, BuildPin, SystemUnderTest
 from redline.runner.nvidia import open_reader as open_nvidia
 from tests.fakes.nvml_answers import UUIDS, NvmlLibrary, pynvml_over
 
@@ -89,6 +91,24 @@ def test_arms_have_names_of_their_own(state):
 def test_an_image_of_no_known_platform_is_for_the_class(state):
     """A mirror's name does not say what it was built for: the class does."""
     assert MIRROR.removeprefix("image:") in render(state, request(spec=MIRROR))
+
+
+def test_what_routes_an_endpoint_s_requests_is_not_stated(state):
+    """The router of a class is part of what is deployed there; in front of somebody else's servers it is unknown."""
+    workspace = Workspace(content_root(), state)
+    runner_class, scenario = workspace.runner_class("kserve"), workspace.scenario("gpt-oss-server")
+    recipe = workspace.recipe(scenario.recipe).placed(runner_class, scenario)
+    url = "vllm/vllm-openai@sha256:" + "1" * 64
+    orders = {}
+    for kind in (BuildKind.IMAGE, BuildKind.ENDPOINT):
+        pin = BuildPin(kind, url, "vllm", "0.32.0", "cuda", "", None, "", url)
+        setup = ArmSetup(Arm.BASELINE, SystemUnderTest(pin), build=None)
+        orders[kind] = order_of(
+            workspace, runner_class, recipe, setup, scenario, run_id="r", pair_index=7, model=recipe.model
+        )
+    assert orders[BuildKind.IMAGE].sut.router == router_of(runner_class, scenario.routing) is not None
+    assert orders[BuildKind.ENDPOINT].sut.router is None
+    assert {order.name for order in orders.values()} == {"gpt-oss-120b-07-baseline"}
 
 
 def test_a_folder_holds_one_file_an_object(state, tmp_path):
