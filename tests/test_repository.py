@@ -98,7 +98,7 @@ def tracked() -> tuple[Path, ...]:
         check=True,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=300,
     )
     return tuple(path for name in listed.stdout.split("\0") if name and (path := CHECKOUT / name).is_file())
 

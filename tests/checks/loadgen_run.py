@@ -18,7 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-CASE_S_MAX = 60.0
+CASE_S_MAX = 300.0
 FIRST, LAST = 0, 1
 DEFAULTS: dict[str, Any] = {
     "scenario": "Server",

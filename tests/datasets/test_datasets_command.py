@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -20,6 +19,7 @@ from redline.datasets.item_table import digest_of
 from redline.datasets.tokenization import read_tokenizer
 from redline.errors import ContentError, InfrastructureError
 from tests.datasets.made_files import ARTICLES, ROOT, definition, json_lines, parquet, product, tokenizer_file
+from tests.fakes.local_server import LocalServer
 
 DEFINITIONS = {path.stem: content.dataset(path) for path in sorted((ROOT / "datasets").glob("*.toml"))}
 BUNDLED = sorted(name for name, each in DEFINITIONS.items() if each.bundled)
@@ -244,11 +244,11 @@ class HubHandler(BaseHTTPRequestHandler):
         pass
 
 
-class SmallHub(ThreadingHTTPServer):
+class SmallHub(LocalServer):
     """A hub on this machine: its files, what it says of them, and what was fetched."""
 
     def __init__(self, files):
-        super().__init__(("127.0.0.1", 0), HubHandler)
+        super().__init__(HubHandler)
         self.files = files
         self.told_sha256 = {name: hashlib.sha256(body).hexdigest() for name, body in files.items()}
         self.revision = REVISION
@@ -259,18 +259,12 @@ class SmallHub(ThreadingHTTPServer):
 def small_hub(tmp_path):
     """A hub on this machine with one product catalogue in two splits; it notes what is fetched."""
     splits = {"train": [product(0), product(1)], "test": [product(2)]}
-    server = SmallHub(
-        {
-            f"data/{split}-00000-of-00001.parquet": parquet(tmp_path / f"{split}.parquet", rows).read_bytes()
-            for split, rows in splits.items()
-        }
-    )
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    files = {
+        f"data/{split}-00000-of-00001.parquet": parquet(tmp_path / f"{split}.parquet", rows).read_bytes()
+        for split, rows in splits.items()
+    }
+    with SmallHub(files) as server:
+        yield server
 
 
 def catalogue(**changed):
@@ -279,20 +273,15 @@ def catalogue(**changed):
     return replace(definition("shopify", 3, prompt="qwen3-vl", source=source), **changed)
 
 
-def address(server):
-    """Where a server listens."""
-    return f"http://127.0.0.1:{server.server_port}"
-
-
 def test_the_hub_s_files_are_fetched_once_at_their_revision(small_hub, tmp_path):
     """Both splits, checked by SHA-256, ready to be read; a second time nothing is fetched."""
     from tests.datasets.made_files import prepare
 
-    folder = hub.fetch(catalogue(), tmp_path / "fetched", address(small_hub))
+    folder = hub.fetch(catalogue(), tmp_path / "fetched", small_hub.url)
     made = prepare(catalogue(), folder)
     assert ["Mug 0" in item.prompt.turns[1][1] for item in made.items] == [True, False, False]
     small_hub.fetched.clear()
-    hub.fetch(catalogue(), tmp_path / "fetched", address(small_hub))
+    hub.fetch(catalogue(), tmp_path / "fetched", small_hub.url)
     assert small_hub.fetched == []
 
 
@@ -301,10 +290,10 @@ def test_another_file_than_the_pinned_one_is_refused(small_hub, tmp_path):
     name = "data/test-00000-of-00001.parquet"
     known = catalogue(files={"test-00000-of-00001.parquet": "0" * 64})
     with pytest.raises(ContentError, match="not the file"):
-        hub.fetch(known, tmp_path / "known", address(small_hub))
+        hub.fetch(known, tmp_path / "known", small_hub.url)
     small_hub.told_sha256[name] = "1" * 64
     with pytest.raises(ContentError, match="not the file") as caught:
-        hub.fetch(catalogue(), tmp_path / "changed", address(small_hub))
+        hub.fetch(catalogue(), tmp_path / "changed", small_hub.url)
     assert "1" * 64 in caught.value.expected
     assert not (tmp_path / "changed" / name).exists()
 
@@ -313,18 +302,17 @@ def test_another_revision_or_an_empty_one_is_refused(small_hub, tmp_path):
     """The hub must answer with what was asked for."""
     small_hub.revision = "e" * 40
     with pytest.raises(InfrastructureError, match="could not be fetched"):
-        hub.fetch(catalogue(), tmp_path / "a", address(small_hub))
+        hub.fetch(catalogue(), tmp_path / "a", small_hub.url)
     small_hub.revision = REVISION
     small_hub.files = {}
     with pytest.raises(InfrastructureError, match="could not be fetched"):
-        hub.fetch(catalogue(), tmp_path / "b", address(small_hub))
+        hub.fetch(catalogue(), tmp_path / "b", small_hub.url)
 
 
 def test_without_a_network_the_message_says_what_to_do(small_hub, tmp_path):
     """Nobody answers at that address."""
-    where = address(small_hub)
-    small_hub.shutdown()
-    small_hub.server_close()
+    where = small_hub.url
+    small_hub.close()
     with pytest.raises(InfrastructureError) as caught:
         hub.fetch(catalogue(), tmp_path, where)
     assert "--from" in caught.value.next_step

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.fakes.local_server import LocalHandler, LocalServer
 from tests.load.vllm_streams import DONE, event, usage_json
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(LocalHandler):
     answers: Sequence[str] = ()
     model = ""
 
-    def log_message(self, *args: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
         said: dict[str, Any] = {
             "/version": {"version": "0.32.0"},
             "/v1/models": {"object": "list", "data": [{"id": self.model, "object": "model"}]},
         }
         self._send(b"" if self.path == "/metrics" else json.dumps(said.get(self.path, {})).encode(), "text/plain")
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - as above
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not request.get("stream"):
             usage = {"prompt_tokens": 1, "total_tokens": 2, "completion_tokens": 1}
@@ -42,23 +37,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(events + DONE, "text/event-stream")
 
     def _send(self, body: bytes, kind: str) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.reply(200, body, {"Content-Type": kind})
 
 
 @contextmanager
 def answering(model: str, answers: Sequence[str]) -> Iterator[str]:
     """The base URL of such a server on a free local port."""
-    handler = type("Handler", (_Handler,), {"model": model, "answers": tuple(answers)})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with LocalServer(_Handler, model=model, answers=tuple(answers)) as server:
+        yield server.url

@@ -1,9 +1,16 @@
-"""tests/fakes/stand_in_vllm.py with a counter on /metrics; every GET is written to the file STAND_IN_ASKED."""
+"""tests/fakes/stand_in_vllm.py with a counter on /metrics; every GET is written to the file STAND_IN_ASKED.
+
+While the file STAND_IN_WINDOW_HELD is there, a completion that is to be streamed adds a byte to it and is not answered:
+its window is not over before the test says so, however long anybody is kept waiting.
+"""
 
 import http.server
+import io
+import json
 import os
 import runpy
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +38,26 @@ class Counting:
         this.wfile.write(body)
 
     def do_POST(self) -> None:  # noqa: N802 - as above
+        this: Any = self
+        body = this.rfile.read(int(this.headers["Content-Length"]))
+        if json.loads(body).get("stream"):
+            hold(Path(os.environ["STAND_IN_WINDOW_HELD"]))
+        this.rfile = io.BytesIO(body)  # one request a connection: there is nothing after it
         with self.server.lock:  # before the answer, so that whoever has it finds it counted
             self.server.answered += 1
         self.wrapped.do_POST(self)
+
+
+def hold(path: Path) -> None:
+    """Add a byte to the file and wait until it is gone; at once where there is none."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)  # never made here: whoever deletes it means it
+    except FileNotFoundError:
+        return
+    os.write(descriptor, b".")
+    os.close(descriptor)
+    while path.exists():
+        time.sleep(0.02)
 
 
 class CountingServer(http.server.ThreadingHTTPServer):

@@ -36,17 +36,25 @@ vocabulary_first = 3
 vocabulary_last = 100
 
 [limits]
-schedule_lag_s_p99_max = 5.0 # how late the client is on a busy machine is not what is tested here
+schedule_lag_s_p99_max = 60.0 # how late the client is on a busy machine is not what is tested here
 prefix_cache_hit_share_max = 1.0 # the stand-in has no cache
-window_s_max = 20.0
+window_s_max = 120.0
 """
 REQUEST_COUNT = 20
+WATCHED_COUNT = 60
 SCENARIOS = {
     "tiny": SCENARIO.format(request_count=REQUEST_COUNT, repeat_count=2, routing="even"),
     "long": SCENARIO.format(request_count=60, repeat_count=1, routing="even"),
+    "watched": SCENARIO.format(request_count=WATCHED_COUNT, repeat_count=2, routing="even"),
     "by-prefix": SCENARIO.format(request_count=REQUEST_COUNT, repeat_count=1, routing="prefix-aware"),
 }
-"""Name -> scenario. A window of `tiny` takes half a second, one of `long` 1.5 s."""
+"""Name -> scenario. A window of `tiny` takes half a second, one of `long` and of `watched` 1.5 s.
+
+`watched` has windows in which the machine is sampled at least twice; one of `long` may be held (`HELD`).
+"""
+
+HELD = "held"
+"""The file, beside what the stand-ins are asked: see counting_stand_in.py."""
 
 RECIPE = """\
 description = "Serves nothing: the stand-in takes any model"
@@ -63,6 +71,7 @@ cuda = []
 [environment.cpu]
 STAND_IN_MODE = "ok"
 STAND_IN_ASKED = "{asked}"
+STAND_IN_WINDOW_HELD = "{held}"
 
 [[placements]]
 accelerator = "CPU"
@@ -109,6 +118,7 @@ def write_content(root: Path, asked: Path) -> Path:
     for kind, files in (("scenarios", SCENARIOS), ("recipes", {"hub": RECIPE}), ("runners", CLASSES)):
         (root / kind).mkdir(parents=True)
         for name, text in files.items():
-            (root / kind / f"{name}.toml").write_text(text.replace("{asked}", str(asked)))
+            placed = text.replace("{asked}", str(asked)).replace("{held}", str(asked.with_name(HELD)))
+            (root / kind / f"{name}.toml").write_text(placed)
     copytree(ROOT / "checks" / "policies", root / "checks" / "policies")
     return root

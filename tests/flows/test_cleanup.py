@@ -21,6 +21,7 @@ from tests.fakes.container_world import ContainerWorld
 from tests.fakes.kubernetes_cluster import NAMESPACE, SimulatedCluster, simulated_cluster
 from tests.fakes.kubernetes_orders import cluster_order, deployed, left
 from tests.flows.deployed_content import ROOT, write_content
+from tests.flows.test_deployed_runs import is_empty
 
 NOTHING = "nothing was left behind\n"
 
@@ -120,7 +121,7 @@ def test_one_place_that_fails_keeps_no_other(
     assert "container: docker container redline-" in done.out
     assert all(f"  {word}: " in done.err for word in ("expected", "found", "next step"))
     assert "forbidden" in done.err
-    assert world.left_over() == set()
+    assert is_empty(world.left_over), world.left_over()  # the last monitor may still be ending itself
     assert left(cluster) == made
     cluster.api.forbidden.clear()
     done = cleanup()

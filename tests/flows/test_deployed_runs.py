@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -26,16 +26,27 @@ from redline.model import Outcome, Trial, TrialStatus
 from redline.store.trials import list_trials, read_trial
 from tests.deploy.conftest import still_there
 from tests.fakes import kubernetes_kubelet
-from tests.fakes.container_world import DIGEST, ContainerWorld
+from tests.fakes.container_world import DIGEST
+from tests.fakes.container_world import ContainerWorld as PlainWorld
 from tests.fakes.kubernetes_cluster import NAMESPACE, SimulatedCluster, simulated_cluster
 from tests.fakes.kubernetes_orders import ROUTER_IMAGE, left
-from tests.flows.deployed_content import IMAGE, REFERENCE, REQUEST_COUNT, ROOT, write_content
+from tests.flows.deployed_content import HELD, IMAGE, REFERENCE, REQUEST_COUNT, ROOT, WATCHED_COUNT, write_content
 
 pytestmark = pytest.mark.slow
 WAIT_S_MAX = 120.0
-MEASURING = "measuring "
-KILL_AFTER_S = 0.5
-"""From then on: in the first third of a window of `long`."""
+GONE_S_MAX = 60.0
+HELD_COUNT = 4
+"""So many requests wait: each of two replicas has some."""
+
+
+class ContainerWorld(PlainWorld):
+    """Its containers count, and their windows may be held."""
+
+    def install(self, program: str, dialect: str) -> None:
+        """As there, with another module."""
+        super().install(program, dialect)
+        path = self.programs / program
+        path.write_text(path.read_text().replace("tests.fakes.container_engine", "tests.flows.counting_engine"))
 
 
 class Program:
@@ -136,12 +147,21 @@ class Place:
         (path,) = (self.state / "reports").glob("*.md")
         return path.read_text()
 
-    def wait_for(self, text: str) -> None:
-        """Return when that was said on standard error."""
+    @contextmanager
+    def in_a_window(self, runner: str) -> Iterator[int]:
+        """Begin to measure `long`; inside the context requests are being answered, and none is answered to its end.
+
+        Gives the process id.
+        """
+        held = self.folder / HELD
+        held.touch()
+        pid = self.start(runner, "long")
         deadline = time.monotonic() + WAIT_S_MAX
-        while text not in self.said:
+        while held.stat().st_size < HELD_COUNT:
             assert time.monotonic() < deadline, self.said
             time.sleep(0.05)
+        yield pid
+        held.unlink()
 
 
 @pytest.fixture
@@ -167,13 +187,12 @@ def world(place: Place) -> Iterator[ContainerWorld]:
 def cluster(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedCluster]:
     """A cluster whose pods count."""
     monkeypatch.setattr(kubernetes_kubelet, "STAND_IN", Path(__file__).parent / "counting_stand_in.py")
-    monkeypatch.setattr(ThreadingHTTPServer, "request_queue_size", 128)  # of its gateway: a full queue costs a second
     with simulated_cluster(place.folder) as simulated:
         place.environment["KUBECONFIG"] = str(simulated.kubeconfig)
         yield simulated
 
 
-def is_empty(left_over: Callable[[], object], within_s: float = 10.0) -> bool:
+def is_empty(left_over: Callable[[], object], within_s: float = GONE_S_MAX) -> bool:
     """True if nothing is left over before the bound."""
     deadline = time.monotonic() + within_s
     while left_over() and time.monotonic() < deadline:
@@ -193,7 +212,7 @@ def broken(trial: Trial) -> str:
 
 def test_two_containers_of_an_image(place: Place, world: ContainerWorld) -> None:
     """A valid trial of two replicas that share the load, with telemetry; the report names the digest; nothing stays."""
-    place.start("host-2")
+    place.start("host-2", "watched")
     status, verdict = place.end()
     assert (status, verdict["finding"]) == (6, "no baseline"), place.said
     trial, report = place.trial(), place.report()
@@ -202,14 +221,14 @@ def test_two_containers_of_an_image(place: Place, world: ContainerWorld) -> None
     assert (trial.sut.router, trial.reported_version) == (None, "0.0.0+standin")
     assert [replica.name for replica in trial.replicas] == ["replica 0", "replica 1"]
     for repeat in trial.repeats:
-        assert [record.replica for record in repeat.records] == [index % 2 for index in range(REQUEST_COUNT)]
+        assert [record.replica for record in repeat.records] == [index % 2 for index in range(WATCHED_COUNT)]
         assert repeat.telemetry, "what was read, or that the sampler was lost: a busy machine may lose it for a window"
         assert repeat.foreign_cpu_share is not None
     assert "cpu" in {sample.source for repeat in trial.repeats for sample in repeat.telemetry}
     assert "installed 0.33.0" in "; ".join(reading.reading for reading in trial.validity)
     assert "Load spread over 2 replicas" in report
     rows = [line for line in report.splitlines() if re.match(r"\| replica [01] ", line)]
-    assert [f"| {REQUEST_COUNT:8} | {REQUEST_COUNT:8} |" in row for row in rows] == [True, True], rows
+    assert [f"| {WATCHED_COUNT:8} | {WATCHED_COUNT:8} |" in row for row in rows] == [True, True], rows
     assert f"@sha256:{DIGEST}" in report
     assert trial.sut.sut_id in report
     assert is_empty(world.left_over), world.left_over()
@@ -264,11 +283,11 @@ def test_pods_behind_a_router(place: Place, cluster: SimulatedCluster) -> None:
 
 def test_a_container_killed_in_the_middle(place: Place, world: ContainerWorld) -> None:
     """One of two: the trial is stored, invalid, and names the replica; the other one's answers are kept with it."""
-    place.start("host-2", "long")
-    place.wait_for(MEASURING)
-    time.sleep(KILL_AFTER_S)
-    (name,) = [path.name for path in world.state_dir.glob("containers/*-1-*")]
-    os.kill(container_server(world, name), signal.SIGKILL)
+    with place.in_a_window("host-2"):
+        (name,) = [path.name for path in world.state_dir.glob("containers/*-1-*")]
+        server = container_server(world, name)
+        os.kill(server, signal.SIGKILL)
+        assert still_there([server]) == set()
     status, verdict = place.end()
     assert (status, verdict["finding"]) == (4, "invalid"), place.said
     trial, report = place.trial(), place.report()
@@ -288,11 +307,9 @@ def container_server(world: ContainerWorld, name: str) -> int:
 
 def test_a_pod_killed_in_the_middle(place: Place, cluster: SimulatedCluster) -> None:
     """It is started again by its kubelet, which does not save the trial; as it serves alone, that is an error."""
-    place.start("pod", "long")
-    place.wait_for(MEASURING)
-    time.sleep(KILL_AFTER_S)
-    (pod,) = cluster.state.names("pods")
-    cluster.kubelet.kill(pod)
+    with place.in_a_window("pod"):
+        (pod,) = cluster.state.names("pods")
+        assert still_there([cluster.kubelet.kill(pod)]) == set()
     status, verdict = place.end()
     assert (status, verdict["finding"]) == (5, "error"), place.said
     trial = place.trial()
@@ -307,11 +324,10 @@ def test_redline_killed_in_the_middle(
     place: Place, cluster: SimulatedCluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """kill -9 leaves the objects and no process of Redline's; `redline cleanup` ends them, says so, and only once."""
-    pid = place.start("pods", "long")
-    place.wait_for(MEASURING)
-    helpers = live_descendants(pid)
-    os.kill(pid, signal.SIGKILL)
-    status, _ = place.end()
+    with place.in_a_window("pods") as pid:
+        helpers = live_descendants(pid)
+        os.kill(pid, signal.SIGKILL)
+        status, _ = place.end()
     assert status == -signal.SIGKILL
     assert still_there(helpers) == set()
     (service,) = cluster.state.names("llminferenceservices")

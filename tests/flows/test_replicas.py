@@ -14,7 +14,7 @@ import pytest
 
 from redline.model import TrialStatus
 from redline.store.trials import list_trials, read_trial
-from tests.flows.commands import BUILD, ROOT
+from tests.flows.commands import BUILD, ROOT, measure_for_long
 
 pytestmark = pytest.mark.vllm
 SCENARIOS = ("--scenario", "offline-short", "--scenario", "server-short")
@@ -40,6 +40,7 @@ def test_two_replicas_share_the_load_until_one_is_killed(environment: dict[str, 
     Exit code 4; what was measured before stays valid, the rest is stored as invalid and names the replica.
     """
     state = Path(environment["REDLINE_STATE"])
+    measure_for_long(environment, "server-short")
     command = [sys.executable, "-m", "redline.cli", *RUN]
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

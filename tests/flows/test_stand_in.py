@@ -23,15 +23,22 @@ STAND_IN = Settings(
 
 @pytest.fixture
 def content(tmp_path):
-    """This checkout's content, its server scenario ten times as fast."""
+    """This checkout's content, its server scenario ten times as fast, and nothing in it that a busy machine breaks.
+
+    How late the client is, and what others take of the CPU, is not what is tested here.
+    """
     root = tmp_path / "content"
     for name in ("scenarios", "recipes", "runners", "baselines"):
         shutil.copytree(CHECKOUT / name, root / name)
     shutil.copytree(CHECKOUT / "checks" / "policies", root / "checks" / "policies")
     scenario = root / "scenarios" / "server-short.toml"
     text = scenario.read_text().replace("rate_per_s = 12.0", "rate_per_s = 120.0")
-    # Tests run two at a time: how late the client is then is not what is tested here.
-    scenario.write_text(text.replace("schedule_lag_s_p99_max = 0.02", "schedule_lag_s_p99_max = 5.0"))
+    assert "schedule_lag_s_p99_max = 0.02" in text
+    scenario.write_text(text.replace("schedule_lag_s_p99_max = 0.02", "schedule_lag_s_p99_max = 60.0"))
+    runner = root / "runners" / "cpu.toml"
+    text = runner.read_text()
+    assert "foreign_cpu_share_max = 0.05" in text
+    runner.write_text(text.replace("foreign_cpu_share_max = 0.05", "foreign_cpu_share_max = 1.0"))
     return root
 
 
@@ -41,7 +48,7 @@ def redline(content, state, *arguments, **environment):
         [sys.executable, "-m", "redline.cli", *arguments, "--state-dir", str(state), "--wait", "300", "--quiet"],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=500,
         cwd=CHECKOUT,
         check=False,
         env={"PATH": "/usr/bin:/bin", "HOME": str(state), "REDLINE_CONTENT": str(content), **environment},
@@ -102,7 +109,11 @@ def test_a_closed_loop_is_labelled_as_one(content, tmp_path):
 
 
 def test_a_rate_is_searched_and_marked(content, tmp_path):
-    """Some rate is bracketed, its probes are kept, and exit code 4 says that it is no measurement."""
+    """Some rate is bracketed, its probes are kept, and exit code 4 says that it is no measurement.
+
+    Above 300 requests a second the stand-in takes ever longer for a token, and a window is beyond any limit; below, the
+    limits are ten times and more what it takes, so that a busy machine keeps them.
+    """
     with simulator(STAND_IN) as stand_in:
         arguments = [
             "rate",
@@ -110,9 +121,9 @@ def test_a_rate_is_searched_and_marked(content, tmp_path):
             "--endpoint",
             stand_in.base_url,
             "--ttft-p99",
-            "0.5",
+            "30",
             "--tpot-p99",
-            "0.0025",
+            "0.025",
         ]
         found = redline(
             content, tmp_path, *arguments, "--searches", "1", "--seconds", "1", "--resolution", "1", "--json"

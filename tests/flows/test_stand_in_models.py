@@ -41,7 +41,7 @@ def damaged_copy(environment: dict[str, str], name: str, target: Path) -> Path:
     """A copy of a stand-in whose weights are as off as they vary: it answers at once, and wrong."""
     source = Path(environment["REDLINE_STATE"]) / "stand-ins" / f"{name}-{version()}"
     command = [sys.executable, "models/damage.py", str(source), str(target), "--noise", "1.0", "--seed", "1"]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=60)
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
     return target
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from tests.load.vllm_streams import DONE, HEAD, chunked, completion_event, event, usage_json
 
-READ_S_MAX = 30.0
+READ_S_MAX = 150.0
 
 
 class ServerStoppedError(Exception):
@@ -109,6 +109,19 @@ def good(talk: Talk) -> None:
         talk.send(answer_stream(talk.content["max_tokens"]))
 
 
+def stalls_on(token: int, start: bytes = b"") -> Script:
+    """A script that answers well but for one token, for which it says a beginning and no more."""
+
+    def script(talk: Talk) -> None:
+        while talk.read_request():
+            if talk.token == token:
+                talk.send(start)
+                talk.stall()
+            talk.send(GOOD)
+
+    return script
+
+
 class HostileServer:
     """A running server: where it is, and the connections that were made to it."""
 
@@ -178,9 +191,9 @@ def hostile_server(
     finally:
         stopped.set()
         server.stop_listening()
-        acceptor.join(5)
+        acceptor.join(30)
         for connection in list(open_sockets):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in threads:
-            thread.join(5)
+            thread.join(30)

@@ -21,7 +21,7 @@ from redline.load.worker import load_worker
 from redline.model import Outcome, RequestRecord
 from tests.load.hostile_server import GOOD, Script, Talk, answer_stream, good, hostile_server
 from tests.load.vllm_streams import HEAD
-from tests.load.windows import driven, plan_of, request, requests
+from tests.load.windows import Driven, driven, plan_of, request, requests
 
 pytestmark = pytest.mark.slow
 
@@ -101,7 +101,11 @@ def test_running_out_of_descriptors_is_this_clients_own_failure() -> None:
 
     with hostile_server(script) as server, load_worker() as worker:
         resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (150, 150))
-        window = worker.run(plan_of(server.url, requests(300), window_s_max=0.3))
+        bound_s = 0.3
+        window = worker.run(plan_of(server.url, requests(300), window_s_max=bound_s))
+        while any("before it could be sent" in record.detail for record in window.records) and bound_s < 30:
+            bound_s *= 10
+            window = worker.run(plan_of(server.url, requests(300), window_s_max=bound_s))
     own = [record for record in window.records if "this client's own limit" in record.detail]
     assert 150 <= len(own) <= 250
     assert {record.outcome for record in own} == {Outcome.CONNECTION_ERROR}
@@ -173,7 +177,8 @@ def test_the_figures_are_at_least_what_real_windows_take(script: Script, count: 
     assert {record.outcome for record in records} == {Outcome.OK}
     chunk_count = sum(len(record.chunk_ns) for record in records)
     assert chunk_count == count * tokens
-    predicted = count * bounds.REQUEST_OBJECT_BYTES + read_count * bounds.CHUNK_BYTES
+    # As many reads as were planned for: a client that this machine lets wait finds several chunks in one.
+    predicted = count * bounds.REQUEST_OBJECT_BYTES + max(read_count, count * tokens) * bounds.CHUNK_BYTES
     assert predicted / 8 < answers_bytes <= predicted
     predicted = count * bounds.REQUEST_OBJECT_BYTES + chunk_count * bounds.RECORD_CHUNK_BYTES
     assert predicted / 8 < records_bytes <= predicted
@@ -208,11 +213,21 @@ def mixed(talk: Talk) -> None:
 def test_a_spooled_window_gives_the_same_records(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forced to disk by a bound of nothing: outcomes, tokens and texts are those of a window in memory."""
     wanted = [request(index, index % 5) for index in range(50)]
-    with hostile_server(mixed) as server:
-        plan = plan_of(server.url, wanted, window_s_max=0.2)
+    bound_in_memory = bounds.MEMORY_ANSWERS_BYTES_MAX
+
+    def windows(bound_s: float) -> tuple[Driven, Driven]:
+        plan = plan_of(server.url, wanted, window_s_max=bound_s)
+        monkeypatch.setattr(bounds, "MEMORY_ANSWERS_BYTES_MAX", bound_in_memory)
         in_memory = driven(plan)
         monkeypatch.setattr(bounds, "MEMORY_ANSWERS_BYTES_MAX", 0)
-        spooled = driven(plan)
+        return in_memory, driven(plan)
+
+    with hostile_server(mixed) as server:
+        bound_s = 0.2
+        in_memory, spooled = windows(bound_s)
+        while any(each.outcomes.count(Outcome.TIMEOUT) != 10 for each in (in_memory, spooled)) and bound_s < 20:
+            bound_s *= 10  # this machine let a request wait that the server answers
+            in_memory, spooled = windows(bound_s)
     assert in_memory.result.spool is None
     assert spooled.result.spool is not None
     assert [without_times(record) for record in spooled.records] == [

@@ -19,9 +19,18 @@ from redline.load.connection import Connection
 from redline.load.worker import load_worker
 from redline.model import Outcome, StampSource
 from redline.units import NS_PER_S
-from tests.load.hostile_server import GOOD, Script, Talk, good, hostile_server
+from tests.load.hostile_server import GOOD, Script, Talk, good, hostile_server, stalls_on
 from tests.load.vllm_streams import HEAD
-from tests.load.windows import driven, open_descriptors, plan_of, request, requests
+from tests.load.windows import (
+    Driven,
+    driven,
+    in_enough_time,
+    open_descriptors,
+    plan_of,
+    request,
+    requests,
+    was_all_sent,
+)
 
 GAP_NS = 2_000_000
 
@@ -29,7 +38,7 @@ GAP_NS = 2_000_000
 class InFlight:
     """A script that counts the requests it has read and not yet answered.
 
-    Nothing is answered before `full` of them are open at once (10 s at most), however slowly this machine
+    Nothing is answered before `full` of them are open at once (60 s at most), however slowly this machine
     runs the server's threads.
     """
 
@@ -48,24 +57,11 @@ class InFlight:
                 self.peak = max(self.peak, self.count)
                 if self.count >= self._full:
                     self._reached.set()
-            self._reached.wait(10.0)
+            self._reached.wait(60.0)
             talk.pause(self._answer_s)
             with self._lock:
                 self.count -= 1
             talk.send(GOOD)
-
-
-def stalls_on(token: int, start: bytes = b"") -> Script:
-    """A script that answers well but for one token, for which it says a beginning and no more."""
-
-    def script(talk: Talk) -> None:
-        while talk.read_request():
-            if talk.token == token:
-                talk.send(start)
-                talk.stall()
-            talk.send(GOOD)
-
-    return script
 
 
 # --- how many at once ---------------------------------------------------------------------------------------
@@ -117,8 +113,13 @@ def test_an_open_loop_never_waits_for_an_answer() -> None:
             talk.stall()
 
     wanted = [request(index, index, offset_ns=index * GAP_NS) for index in range(60)]
-    with hostile_server(script) as server:
-        window = driven(plan_of(server.url, wanted, window_s_max=0.3))
+
+    def window_of(bound_s: float) -> Driven:
+        seen.clear()
+        with hostile_server(script) as server:
+            return driven(plan_of(server.url, wanted, window_s_max=bound_s))
+
+    window = in_enough_time(window_of, lambda window: was_all_sent(window) and len(seen) >= 60)
     assert sorted(seen) == list(range(60))
     assert window.outcomes == [Outcome.TIMEOUT] * 60
     assert all(record.send_ns >= record.sched_ns for record in window.records)
@@ -130,16 +131,23 @@ def test_an_open_loop_never_waits_for_an_answer() -> None:
 def test_the_end_of_the_window_ends_what_is_open_and_what_was_never_sent() -> None:
     """Each is a timeout that says which of the two it was."""
     with hostile_server(stalls_on(0)) as server:
-        window = driven(plan_of(server.url, requests(10), 3, window_s_max=0.15))
+        window = in_enough_time(
+            lambda bound_s: driven(plan_of(server.url, requests(10), 3, window_s_max=bound_s)),
+            lambda window: "before it could be sent" not in window.records[2].detail,
+        )
     assert window.outcomes == [Outcome.TIMEOUT] * 10
     assert ["before it could be sent" in record.detail for record in window.records] == [False] * 3 + [True] * 7
-    assert 0.15e9 <= window.result.duration_ns < 1.3e9
+    assert 0.3e9 <= window.result.duration_ns < 100e9  # the server would stall for longer
 
 
 def test_requests_due_after_the_end_of_the_window_are_never_sent() -> None:
     """The window's bound holds for an open loop too."""
+    wanted = [request(0), request(1, offset_ns=60 * NS_PER_S)]
     with hostile_server(good) as server:
-        window = driven(plan_of(server.url, [request(0), request(1, offset_ns=60 * NS_PER_S)], window_s_max=0.2))
+        window = in_enough_time(
+            lambda bound_s: driven(plan_of(server.url, wanted, window_s_max=bound_s)),
+            lambda window: window.outcomes[0] is not Outcome.TIMEOUT,
+        )
     assert window.outcomes == [Outcome.OK, Outcome.TIMEOUT]
     assert "before it could be sent" in window.records[1].detail
 
@@ -149,12 +157,17 @@ def test_each_request_has_its_own_bound(in_flight_max: int | None) -> None:
     """Those that stall, before and after a head, are given up after `request_s_max`; all others are good."""
     wanted = [request(index, int(index < 2), offset_ns=index * GAP_NS) for index in range(12)]
     with hostile_server(stalls_on(1)) as silent, hostile_server(stalls_on(1, HEAD)) as half:
-        window = driven(plan_of([silent.url, half.url], wanted, in_flight_max, request_s_max=0.1))
+        urls = [silent.url, half.url]
+        bound_s = 0.1
+        window = driven(plan_of(urls, wanted, in_flight_max, request_s_max=bound_s))
+        while Outcome.TIMEOUT in window.outcomes[2:] and bound_s < 10:  # this machine lets even a good server wait
+            bound_s *= 10
+            window = driven(plan_of(urls, wanted, in_flight_max, request_s_max=bound_s))
     assert window.outcomes == [Outcome.TIMEOUT] * 2 + [Outcome.OK] * 10
     for record in window.records[:2]:
-        assert "within 0.1 s" in record.detail
-        assert record.done_ns - record.send_ns >= 0.1e9
-    assert window.result.duration_ns < 2e9
+        assert f"within {bound_s:g} s" in record.detail
+        assert record.done_ns - record.send_ns >= bound_s * NS_PER_S
+    assert window.result.duration_ns < 55e9, "long before the window's own end"
 
 
 def test_a_plan_without_requests_is_an_empty_window() -> None:
@@ -262,15 +275,18 @@ def test_ipv6_is_an_address_too() -> None:
 def test_connections_that_ended_are_freed_without_the_garbage_collector() -> None:
     """It is off during a window: what a closed connection held must go by itself, or memory grows with the load."""
     alive: list[int] = []
-    asked: list[int] = []
+    asked = 0
+    lock = threading.Lock()
     before = sys.getrefcount(Connection)  # every instance holds its class once; looking at the objects would hold them
 
     def script(talk: Talk) -> None:
+        nonlocal asked
         if talk.read_request():
             talk.send(GOOD)  # and close: each request needs a connection of its own
-            asked.append(talk.number)
-            if len(asked) % 200 == 0:
-                alive.append(sys.getrefcount(Connection) - before)
+            with lock:
+                asked += 1
+                if asked % 200 == 0:
+                    alive.append(sys.getrefcount(Connection) - before)
 
     with hostile_server(script) as server:
         window = driven(plan_of(server.url, requests(800), 8))
@@ -312,7 +328,7 @@ def test_idle_connections_are_closed_with_the_window() -> None:
 
     with hostile_server(script) as server:
         result = drive(plan_of(server.url, requests(10), 5))
-        assert all(ended.acquire(timeout=5) for _ in range(1 + 5)), "the trial of the address and the five"
+        assert all(ended.acquire(timeout=60) for _ in range(1 + 5)), "the trial of the address and the five"
     assert result.connection_count == 5
 
 

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 import tracemalloc
+from collections.abc import Iterable
 from contextlib import ExitStack
 
 import pytest
@@ -16,7 +17,7 @@ from redline.model import AudioPrompt, Outcome, Request
 from tests.load.hostile_server import GOOD, Script, Talk, answer_stream, good, hostile_server
 from tests.load.misbehaviours import BODY, CHUNK, MISBEHAVIOURS, OVERRUN_S_MAX, WINDOW_S, says_for_ever
 from tests.load.vllm_streams import HEAD, chunked
-from tests.load.windows import Driven, driven, plan_of, request, requests
+from tests.load.windows import Driven, driven, in_enough_time, plan_of, request, requests, was_all_sent
 
 FIRST_TOKEN = 1_000
 LATE_SURPLUS = next(each for each in MISBEHAVIOURS if each.name == "surplus afterwards")
@@ -33,7 +34,7 @@ def misbehave(talk: Talk) -> None:
 
 
 def in_time(script: Script, wanted: tuple[Request, ...], in_flight_max: int | None = None, **values: float) -> Driven:
-    """A window against a scripted server; it must end within its bound and a second."""
+    """A window against a scripted server; it ends soon after its bound, though the server would stall for longer."""
     values = {"window_s_max": WINDOW_S} | values
     with hostile_server(script) as server:
         window = driven(plan_of(server.url, wanted, in_flight_max, **values))
@@ -49,7 +50,20 @@ def test_every_misbehaviour_is_classified_and_disturbs_nobody_else() -> None:
     for position in told:
         wanted.append(request(2 * position, FIRST_TOKEN + position, offset_ns=position * 5_000_000))
         wanted.append(request(2 * position + 1, offset_ns=position * 5_000_000))
-    window = in_time(misbehave, tuple(wanted), window_s_max=0.5)
+
+    def was_long_enough(window: Driven) -> bool:
+        """Nobody ran out of time but those who must, and what these were to get had come."""
+        misbehaving = zip(told, window.records[::2], strict=True)
+        return Outcome.TIMEOUT not in window.outcomes[1::2] and all(
+            record.outcome is not Outcome.TIMEOUT
+            or (MISBEHAVIOURS[position].outcome, MISBEHAVIOURS[position].chunk_count)
+            == (Outcome.TIMEOUT, len(record.chunk_ns))
+            for position, record in misbehaving
+        )
+
+    window = in_enough_time(
+        lambda bound_s: in_time(misbehave, tuple(wanted), window_s_max=bound_s), was_long_enough, (0.5, 5.0, 50.0)
+    )
     for position, record in zip(told, window.records[::2], strict=True):
         misbehaviour = MISBEHAVIOURS[position]
         found = (misbehaviour.name, record.outcome, len(record.chunk_ns))
@@ -76,10 +90,19 @@ SAID_TOO_MUCH = (
 )
 
 
+def is_in_time(window: Driven, said_ns: Iterable[int], due_ns: int) -> bool:
+    """True if all this was said a while before that time of the window, and the client was not late for it either."""
+    soon_ns = 10_000_000
+    late_ns = min(record.send_ns - record.sched_ns for record in window.records if record.sched_ns == due_ns)
+    return max(said_ns) < window.result.start_ns + due_ns - soon_ns and late_ns < soon_ns
+
+
 def test_a_connection_that_said_too_much_is_not_used_again() -> None:
     """The next request goes over another connection, and its answer is its own. A replica for each way."""
-    seen: dict[str, list[int]] = {name: [] for name in SAID_TOO_MUCH}
+    seen: dict[str, list[int]] = {}
+    said_ns: dict[str, int] = {}
     acts = {each.name: each.act for each in MISBEHAVIOURS}
+    count = len(SAID_TOO_MUCH)
 
     def once(name: str) -> Script:
         def script(talk: Talk) -> None:
@@ -87,18 +110,26 @@ def test_a_connection_that_said_too_much_is_not_used_again() -> None:
                 seen[name].append(talk.number)
                 if len(seen[name]) == 1:
                     acts[name](talk)
+                    said_ns[name] = time.monotonic_ns()
                 else:
                     talk.send(GOOD)
 
         return script
 
-    # Three requests for each replica; the second is due when surplus that comes late has come.
-    count = len(SAID_TOO_MUCH)
-    due_ns = [0] * count + [60_000_000] * count + [90_000_000] * count
-    wanted = [request(index, offset_ns=due) for index, due in enumerate(due_ns)]
-    with ExitStack() as servers:
-        urls = [servers.enter_context(hostile_server(once(name))).url for name in SAID_TOO_MUCH]
-        window = driven(plan_of(urls, wanted))
+    # Three requests for each replica; the second is due when surplus that comes late has come, on any machine.
+    def window_of(second_s: float) -> Driven:
+        seen.update({name: [] for name in SAID_TOO_MUCH})
+        due_s = [0.0] * count + [second_s] * count + [1.5 * second_s] * count
+        wanted = [request(index, offset_ns=round(due * 1e9)) for index, due in enumerate(due_s)]
+        with ExitStack() as servers:
+            urls = [servers.enter_context(hostile_server(once(name))).url for name in SAID_TOO_MUCH]
+            return driven(plan_of(urls, wanted))
+
+    window = in_enough_time(
+        window_of,
+        lambda window: is_in_time(window, said_ns.values(), window.records[count].sched_ns),
+        (0.06, 0.6, 6.0),
+    )
     assert window.outcomes[count:] == [Outcome.OK] * (2 * count)
     for name, numbers in seen.items():
         assert len(numbers) == 3, name
@@ -122,7 +153,7 @@ def test_an_answer_that_ends_early_is_never_ok(ending: str) -> None:
                 talk.connection.shutdown(socket.SHUT_RDWR)
 
     wanted = tuple(request(index, length) for index, length in enumerate(lengths))
-    window = in_time(script, wanted, in_flight_max=8, window_s_max=10.0)
+    window = in_time(script, wanted, in_flight_max=8, window_s_max=60.0)
     if ending == "closed":
         assert window.outcomes == [Outcome.TRUNCATED] * (len(lengths) - 1) + [Outcome.OK]
     else:  # a reset may overtake what was sent before it
@@ -140,7 +171,7 @@ def test_memory_is_bounded_by_the_answers_bound() -> None:
 
     tracemalloc.start()
     try:
-        window = in_time(script, requests(3), in_flight_max=3, window_s_max=10.0)
+        window = in_time(script, requests(3), in_flight_max=3, window_s_max=60.0)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -195,7 +226,7 @@ def test_a_server_that_closes_idle_connections_at_once_is_served() -> None:
         if talk.number > 4 and talk.read_request():
             talk.send(GOOD)
 
-    window = in_time(script, requests(60), in_flight_max=4, window_s_max=10.0)
+    window = in_time(script, requests(60), in_flight_max=4, window_s_max=60.0)
     assert set(window.outcomes) == {Outcome.OK}
 
 
@@ -206,7 +237,7 @@ def test_a_server_that_neither_reads_nor_answers_is_told_how_much_it_left() -> N
         talk.stall()
 
     upload = Request(0, AudioPrompt(b"x" * 12_000_000), 0, False, 0, "salt")
-    window = in_time(script, (upload,), window_s_max=0.2)
+    window = in_enough_time(lambda bound_s: in_time(script, (upload,), window_s_max=bound_s), was_all_sent)
     assert window.outcomes == [Outcome.TIMEOUT]
     assert "bytes of the request were never taken" in window.records[0].detail
 
@@ -226,7 +257,7 @@ def test_a_large_upload_is_taken_whole() -> None:
                 talk.send(GOOD)
 
     upload = Request(0, AudioPrompt(content), 0, False, 0, "salt", stream=False)
-    window = in_time(script, (upload, request(1), request(2)), window_s_max=10.0)
+    window = in_time(script, (upload, request(1), request(2)), window_s_max=60.0)
     assert window.outcomes == [Outcome.OK] * 3
     assert received == [True]
 
@@ -240,7 +271,7 @@ def test_a_refusal_before_the_upload_ended_is_read() -> None:
             talk.connection.close()  # with bytes unread: the kernel sends RST at once
 
     uploads = tuple(Request(index, AudioPrompt(b"x" * 8_000_000), 0, False, 0, "salt") for index in range(8))
-    window = in_time(script, uploads, in_flight_max=4, window_s_max=10.0)
+    window = in_time(script, uploads, in_flight_max=4, window_s_max=60.0)
     assert [record.detail for record in window.records] == ["HTTP 413: big"] * 8
     assert set(window.outcomes) == {Outcome.HTTP_ERROR}
 
@@ -261,7 +292,7 @@ def test_a_server_that_reads_byte_by_byte_is_waited_for() -> None:
         talk.send(GOOD)
         talk.stall()
 
-    window = in_time(script, requests(3), window_s_max=10.0)
+    window = in_time(script, requests(3), window_s_max=60.0)
     assert window.outcomes == [Outcome.OK] * 3
 
 
@@ -273,7 +304,7 @@ def test_a_server_that_goes_away_fails_thousands_of_requests_one_by_one(in_fligh
     def script(talk: Talk) -> None:
         while talk.read_request():
             if talk.token and in_flight_max is not None:
-                all_answered.wait(5.0)  # however late this machine runs the threads of the first connections
+                all_answered.wait(60.0)  # however late this machine runs the threads of the first connections
             talk.send(GOOD)
             if talk.token:
                 server.stop_listening()
@@ -291,7 +322,7 @@ def test_a_server_that_goes_away_fails_thousands_of_requests_one_by_one(in_fligh
     all_answered = threading.Event()
     wanted = [request(index, int(index >= 20), offset_ns=index * 100_000) for index in range(count)]
     with hostile_server(script) as server:
-        window = driven(plan_of(server.url, wanted, in_flight_max, window_s_max=10.0))
+        window = driven(plan_of(server.url, wanted, in_flight_max, window_s_max=60.0))
     if in_flight_max is not None:  # an open loop has connections that were never accepted: they end with the rest
         assert window.outcomes[:10] == [Outcome.OK] * 10
     assert set(window.outcomes) <= {Outcome.OK, Outcome.CONNECTION_ERROR}
@@ -309,7 +340,7 @@ def test_running_out_of_descriptors_in_a_closed_loop_grows_no_stack() -> None:
             talk.send(GOOD)
 
     try:
-        window = in_time(script, requests(2_000), in_flight_max=2, window_s_max=10.0)
+        window = in_time(script, requests(2_000), in_flight_max=2, window_s_max=60.0)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert window.outcomes.count(Outcome.CONNECTION_ERROR) >= 1_990
@@ -318,17 +349,30 @@ def test_running_out_of_descriptors_in_a_closed_loop_grows_no_stack() -> None:
 
 def test_an_answer_before_the_question_is_not_taken_for_one() -> None:
     """A server that talks first, on a connection nobody has used: the connection is dropped."""
+    said_ns: dict[int, int] = {}
 
     def script(talk: Talk) -> None:
         if talk.number in (1, 2):
             talk.send(GOOD)
+            said_ns[talk.number] = time.monotonic_ns()
             talk.stall()
         good(talk)
 
-    wanted = tuple(request(index, offset_ns=100_000_000) for index in range(2))
-    with hostile_server(script) as server:
-        window = driven(plan_of(server.url, wanted, in_flight_max=2))
-        talks = [talk for talk in server.talks if talk.method]
+    talks: list[Talk] = []
+
+    def window_of(due_s: float) -> Driven:
+        wanted = tuple(request(index, offset_ns=round(due_s * 1e9)) for index in range(2))
+        said_ns.clear()
+        with hostile_server(script) as server:
+            window = driven(plan_of(server.url, wanted, in_flight_max=2))
+            talks[:] = [talk for talk in server.talks if talk.method]
+        return window
+
+    window = in_enough_time(  # the requests are due after it has come, on any machine
+        window_of,
+        lambda window: len(said_ns) == 2 and is_in_time(window, said_ns.values(), window.records[0].sched_ns),
+        (0.1, 1.0, 10.0),
+    )
     assert window.outcomes == [Outcome.OK] * 2
     assert {talk.number for talk in talks}.isdisjoint({1, 2})
 
@@ -343,7 +387,7 @@ def test_the_clock_of_a_window_is_not_stopped_by_a_flood() -> None:
 
     window = in_time(script, requests(3), in_flight_max=3, window_s_max=0.2)
     assert set(window.outcomes) <= {Outcome.TIMEOUT, Outcome.PROTOCOL_ERROR}
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 120
 
 
 def test_answer_stream_counts_what_it_says() -> None:

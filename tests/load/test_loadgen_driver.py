@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ TTFT_S, ITL_S = 0.05, 0.005
 OUTPUT_TOKENS = 8
 PACED = Settings(timing=Timing(ttft_s=TTFT_S, itl_s=ITL_S))
 MEDIAN_S_TOLERANCE, P99_S_TOLERANCE = 0.04, 0.25
+TRIES = 5
 """Two busy cores hold up a process for tens of milliseconds: what is tested is that both measure the same thing."""
 
 SERVER = LoadgenSettings(
@@ -101,22 +102,58 @@ def p99(ascending: Sequence[float]) -> float:
 def test_both_drivers_tell_the_same_story_in_server(server: RunningSimulator, tmp_path: Path) -> None:
     """Order, due times, tokens and texts are equal; medians of TTFT and TPOT agree; so do LoadGen's own figures."""
     plan = plan_of(server.base_url, SERVER)
-    with load_worker() as worker:
-        native = worker.run(plan)
-    window = official(plan, SERVER, tmp_path / "logs")
-    assert [said(record) for record in window.records] == [said(record) for record in native.records]
-    assert {record.outcome for record in window.records} == {Outcome.OK}
     due_ns = [request.offset_ns for request in plan.requests]
-    assert [record.sched_ns for record in window.records] == due_ns == [each.sched_ns for each in native.records]
-    assert all(record.send_ns >= record.sched_ns for record in window.records)
+
+    def drive_both(logs: Path) -> tuple[Window, Window]:
+        with load_worker() as worker:
+            native = worker.run(plan)
+        window = official(plan, SERVER, logs)
+        assert [said(record) for record in window.records] == [said(record) for record in native.records]
+        assert {record.outcome for record in window.records} == {Outcome.OK}
+        assert [record.sched_ns for record in window.records] == due_ns == [each.sched_ns for each in native.records]
+        assert all(record.send_ns >= record.sched_ns for record in window.records)
+        return native, window
+
+    in_quiet(lambda logs: require_same_times(*drive_both(logs), logs), tmp_path)
+
+
+def in_quiet(check: Callable[[Path], None], folder: Path) -> None:
+    """Check times up to TRIES times, with a folder for each: a machine that is busy once need not be so again.
+
+    Only a TimesDifferError is worth another try; whatever else is wrong is wrong at once.
+    """
+    for number in range(TRIES):
+        try:
+            check(folder / f"logs-{number}")
+        except TimesDifferError:
+            if number == TRIES - 1:
+                raise
+        else:
+            return
+
+
+class TimesDifferError(Exception):
+    """Two clocks, or two windows, say different things."""
+
+
+def require_same_times(native: Window, window: Window, logs: Path) -> None:
+    """Raises TimesDifferError unless both drivers, and LoadGen's own figures, tell the same times."""
+    try:
+        assert_same_times(native, window, logs)
+    except AssertionError as error:
+        raise TimesDifferError(str(error)) from error
+
+
+def assert_same_times(native: Window, window: Window, logs: Path) -> None:
+    """The medians of both windows agree, and LoadGen's own figures with ours."""
     for figure in (ttft_s, tpot_s):
         ours, theirs = (statistics.median(figure(each.records)) for each in (native, window))
         assert theirs == pytest.approx(ours, abs=MEDIAN_S_TOLERANCE)
     assert statistics.median(ttft_s(window.records)) >= TTFT_S
 
-    result = read_logs(tmp_path / "logs").result
+    result = read_logs(logs).result
     assert result is not None
-    assert result.query_count == len(plan.requests)
+    assert result.query_count == len(window.records)
     # LoadGen hears of a token after the kernel stamped it, so its figures lie above ours, and not far above.
     for theirs_ns, ours_s in ((result.ttft_ns, ttft_s(window.records)), (result.tpot_ns, tpot_s(window.records))):
         assert -0.001 < theirs_ns[50.0] / 1e9 - statistics.median(ours_s) < MEDIAN_S_TOLERANCE
@@ -128,19 +165,25 @@ def test_both_drivers_tell_the_same_story_in_server(server: RunningSimulator, tm
 
 def test_both_drivers_tell_the_same_story_in_offline(server: RunningSimulator, tmp_path: Path) -> None:
     """One query of every sample, sent within the plan's bound; order, tokens and texts are those of the native run."""
+    in_quiet(lambda logs: require_same_offline(server, logs), tmp_path)
+
+
+def require_same_offline(server: RunningSimulator, folder: Path) -> None:
+    """Raises TimesDifferError if only the rate of samples differs."""
     plan = plan_of(server.base_url, OFFLINE, bound=16)
     with load_worker() as worker:
         native = worker.run(plan)
-    window = official(plan, OFFLINE, tmp_path)
+    window = official(plan, OFFLINE, folder)
     assert [said(record) for record in window.records] == [said(record) for record in native.records]
     edges = sorted(edge for each in window.records for edge in ((each.send_ns, 1), (each.done_ns, -1)))
     in_flight = [sum(step for _, step in edges[: count + 1]) for count in range(len(edges))]
     assert max(in_flight) == 16
-    logs = read_logs(tmp_path)
+    logs = read_logs(folder)
     assert [(each.query_count, each.samples_per_query) for each in logs.generated] == [(1, 60)]
     assert logs.result is not None
-    assert logs.result.samples_per_s == pytest.approx(60 / (window.duration_ns / 1e9), rel=0.25)
     assert logs.result.ttft_ns == {}
+    if logs.result.samples_per_s != pytest.approx(60 / (window.duration_ns / 1e9), rel=0.25):
+        raise TimesDifferError(f"{logs.result.samples_per_s} samples/s, {window.duration_ns} ns for 60")
 
 
 @pytest.mark.parametrize("settings", [SERVER, pytest.param(OFFLINE, marks=pytest.mark.slow)], ids=["Server", "Offline"])
@@ -164,14 +207,21 @@ def test_the_accuracy_log_holds_every_answer(
 @pytest.mark.slow
 def test_its_zero_is_loadgens_start(server: RunningSimulator, tmp_path: Path) -> None:
     """What is taken for LoadGen's start lies at most 20 ms behind the instant that LoadGen's trace has."""
+    in_quiet(lambda logs: require_start_of_trace(server, logs), tmp_path)
+
+
+def require_start_of_trace(server: RunningSimulator, logs: Path) -> None:
+    """Raises TimesDifferError unless the window's zero is the start that LoadGen's trace has."""
     settings = replace(SERVER, trace=True)
-    window = official(plan_of(server.base_url, settings), settings, tmp_path)
-    lines = (tmp_path / TRACE).read_text().splitlines()
+    window = official(plan_of(server.base_url, settings), settings, logs)
+    lines = (logs / TRACE).read_text().splitlines()
     (origin,) = (json.loads(f"{{{line.rstrip(',')}}}")["ts"] for line in lines if line.startswith('"ts":'))
     first = next(line for line in lines if line.startswith('{"name":"Sample"') and '"sample_seq":0,' in line)
     start_realtime_s = (origin + json.loads(first.rstrip(","))["ts"]) / 1e6
     now_s = time.time() - time.monotonic()
-    assert -0.001 < window.start_monotonic_ns / 1e9 + now_s - start_realtime_s < 0.02
+    behind_s = window.start_monotonic_ns / 1e9 + now_s - start_realtime_s
+    if not -0.001 < behind_s < 0.02:
+        raise TimesDifferError(f"{behind_s:.3f} s behind LoadGen's start")
 
 
 FAILURES = Failures(
@@ -291,7 +341,7 @@ def hanging_caller(server: RunningSimulator, tmp_path: Path) -> Iterator[tuple[s
     root = Path(__file__).resolve().parents[2]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as caller:
         children = Path(f"/proc/{caller.pid}/task/{caller.pid}/children")
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + 60
         while not (tmp_path / DETAIL).exists() and time.monotonic() < deadline_s:
             time.sleep(0.05)
         (child,) = children.read_text().split()
@@ -306,7 +356,7 @@ def test_the_process_ends_when_its_caller_is_killed(hanging_caller: tuple[subpro
     assert Path(f"/proc/{pid}").exists()
     caller.kill()
     caller.wait(10)
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + 60
     while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline_s:
         time.sleep(0.05)
     assert not Path(f"/proc/{pid}").exists()
@@ -317,6 +367,6 @@ def test_a_loadgen_that_dies_is_a_load_error(hanging_caller: tuple[subprocess.Po
     """A LoadGen that aborts ends the run at once, with its exit status and the end of its log."""
     caller, pid = hanging_caller
     os.kill(pid, signal.SIGABRT)
-    text, _ = caller.communicate(timeout=20)
+    text, _ = caller.communicate(timeout=60)
     assert text.startswith("LoadError LoadGen's process ended with exit status -6")
     assert "the log ends with" in text

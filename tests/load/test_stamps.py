@@ -45,9 +45,9 @@ def stamped_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with sender, receiver:
         assert ask_for_stamps(receiver)
-        receiver.settimeout(5)
+        receiver.settimeout(60)
         # The kernel begins to stamp a moment after the first socket of the machine asked for it.
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         stamped = False
         while not stamped and time.monotonic() < deadline:
             sender.send(b"x")
@@ -63,7 +63,7 @@ def test_a_kernel_stamp_lies_between_the_true_send_and_the_read(
     sender, receiver = stamped_pair
     offset = ClockOffset(realtime_offset_ns(), realtime_offset_ns())
     assert offset.steady
-    for late_s in (0.0, 0.03, 0.0, 0.03):
+    for late_s in (0.0, 0.2, 0.0, 0.2):
         before_ns = time.monotonic_ns()
         sender.send(b"x")
         after_ns = time.monotonic_ns()

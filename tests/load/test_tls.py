@@ -183,9 +183,9 @@ def test_the_end_of_the_session_is_the_end_of_the_answer(server_context: ServerC
     with ExitStack() as servers:
         scripts = [says_and_unwraps(data, together=together) for data, _ in ENDED]
         urls = [servers.enter_context(hostile_server(script, tls=server_context())).url for script in scripts]
-        window = driven(plan_of(urls, requests(len(ENDED)), window_s_max=3.0))
+        window = driven(plan_of(urls, requests(len(ENDED)), window_s_max=90.0))
     assert window.outcomes == [outcome for _, outcome in ENDED]
-    assert window.result.duration_ns < 2e9
+    assert window.result.duration_ns < 60e9, "long before the window's own end"
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def plan_of(
 ) -> LoadPlan:
     """A plan with a window that nothing in a test should reach."""
     base_urls = (urls,) if isinstance(urls, str) else tuple(urls)
-    values = {"window_s_max": 10.0} | values
+    values = {"window_s_max": 60.0} | values
     return LoadPlan(base_urls, "m", tuple(wanted), in_flight_max, **values)
 
 
@@ -60,9 +60,30 @@ def driven(plan: LoadPlan) -> Driven:
     return Driven(records, reporter.report(), result)
 
 
+def in_enough_time(
+    window_of: Callable[[float], Driven],
+    is_whole: Callable[[Driven], bool],
+    bounds_s: Sequence[float] = (0.3, 3.0, 30.0),
+) -> Driven:
+    """The first window that its bound, `window_s_max` in seconds, did not cut short; the longest if all were.
+
+    A window that has to run into its bound is short where the machine is quiet, and as long as a busy one needs.
+    """
+    for bound_s in bounds_s:
+        window = window_of(bound_s)
+        if is_whole(window) or bound_s == bounds_s[-1]:
+            return window
+    raise ValueError("no bound")
+
+
+def was_all_sent(window: Driven) -> bool:
+    """True if no request was still to be sent at the window's end."""
+    return not any("before it could be sent" in record.detail for record in window.records)
+
+
 def open_descriptors(at_most: int | None = None) -> int:
-    """Descriptors of this process; waits, 2 s at most, until there are so few (servers in threads close later)."""
-    deadline = time.monotonic() + 2
+    """Descriptors of this process; waits, 30 s at most, until there are so few (servers in threads close later)."""
+    deadline = time.monotonic() + 30
     while (count := len(list(Path("/proc/self/fd").iterdir()))) > (at_most or count) and time.monotonic() < deadline:
         time.sleep(0.01)
     return count

@@ -41,6 +41,17 @@ def window(sampler: TelemetrySampler, length_s: float = 0.4) -> tuple[int, tuple
     return duration_ns, sampler.end(start_ns, duration_ns)
 
 
+def sampled_window(
+    sampler: TelemetrySampler, source: str = CPU, instants_min: int = 1
+) -> tuple[int, tuple[TelemetrySample, ...]]:
+    """The first window in which a source gave so many instants: a busy machine may let a sampler miss a short one."""
+    lengths_s = [0.4, 4.0, 20.0]
+    while True:
+        duration_ns, samples = window(sampler, lengths_s.pop(0))
+        if len({sample.at_ns for sample in samples if sample.source == source}) >= instants_min or not lengths_s:
+            return duration_ns, samples
+
+
 def names_of(samples: Iterable[TelemetrySample], source: str) -> set[str]:
     """What a source gave."""
     return {sample.name for sample in samples if sample.source == source}
@@ -51,7 +62,7 @@ def test_windows_are_sampled_one_after_the_other() -> None:
     with telemetry_sampler(period_s=PERIOD_S) as sampler:
         found = []
         for _ in range(2):
-            found.append(window(sampler))
+            found.append(sampled_window(sampler, instants_min=2))
             time.sleep(0.1)
         (pid,) = sampler.pids
     for duration_ns, samples in found:
@@ -77,7 +88,7 @@ def test_the_sampler_keeps_to_its_cpus() -> None:
 def test_a_device_that_is_not_here_is_said_to_be_unread() -> None:
     """Every device that was asked for has a sample: one that nobody knows, the sample that says so, with a reason."""
     with telemetry_sampler(("GPU-none",), period_s=PERIOD_S) as sampler:
-        _, samples = window(sampler, 0.2)
+        _, samples = sampled_window(sampler, "GPU-none")
     assert [sample.value for sample in samples if sample.source == "GPU-none"] == [1.0]
     assert names_of(samples, "GPU-none") == {READ_FAILED}
     assert any(problem.startswith("GPU-none: ") for problem in sampler.problems)
@@ -109,8 +120,13 @@ def test_a_sampler_that_was_killed_says_so_and_the_next_window_gets_another() ->
 def test_a_sampler_that_takes_much_of_a_cpu_is_told_once() -> None:
     """Here because it is asked for thousands of samples a second; elsewhere a driver may be slow."""
     with telemetry_sampler(period_s=0.0002) as sampler:
-        found = [sample.value for _ in range(2) for sample in window(sampler, 0.2)[1] if sample.name == "cpu_share"]
-    assert min(found) > CPU_SHARE_MAX
+        found: list[float] = []
+        for length_s in (0.2, 0.2, 0.2, 2.0, 2.0, 20.0, 20.0):  # this machine may give it less in some of them
+            shares = [sample.value for sample in window(sampler, length_s)[1] if sample.name == "cpu_share"]
+            found += [share for share in shares if share > CPU_SHARE_MAX]
+            if len(found) == 2:
+                break
+    assert len(found) == 2
     assert sampler.problems == ["the telemetry sampler took more than 5 % of one CPU in a window"]
 
 
@@ -144,7 +160,7 @@ def test_a_sampler_ends_when_its_caller_is_killed() -> None:
     code = (
         "import time\nfrom redline.runner.telemetry_process import telemetry_sampler\n"
         "with telemetry_sampler() as sampler:\n    sampler.begin([])\n    print(*sampler.pids, flush=True)\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(600)\n"
     )
     caller = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert caller.stdout is not None
@@ -152,7 +168,7 @@ def test_a_sampler_ends_when_its_caller_is_killed() -> None:
     caller.kill()
     caller.wait(10)
     caller.stdout.close()
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + 60
     while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline_s:
         time.sleep(0.02)
     assert not Path(f"/proc/{pid}").exists()
@@ -172,7 +188,7 @@ class Hanging:
         self.count += 1
         if self.count > 1:
             self.hung.set()
-            self.let_go.wait(30)
+            self.let_go.wait(120)
         yield "hanging", {"value": 1.0}
 
 
@@ -180,11 +196,19 @@ class Steady:
     """A source that is always read; every third value is no number."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = self.window_count = 0
 
     def restart(self) -> None:
         """A window begins."""
         self.count = 0
+        self.window_count += 1
+
+    def wait_for(self, count: int, *, window: int) -> None:
+        """Return once it was read more often than that in this window, from 1; fails after a minute."""
+        deadline_s = time.monotonic() + 60
+        while (self.window_count, self.count) <= (window, count):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.005)
 
     def samples(self, _family: Family) -> Iterator[tuple[str, Mapping[str, float]]]:
         """The next sample."""
@@ -194,12 +218,12 @@ class Steady:
 
 def test_a_driver_that_hangs_stops_neither_the_others_nor_the_answer() -> None:
     """What was sampled before it hung is there, the other source goes on, and what comes too late counts nowhere."""
-    windows, hung, let_go = Windows(), threading.Event(), threading.Event()
-    for source in (Hanging(hung, let_go), Steady()):
+    windows, hung, let_go, steady = Windows(), threading.Event(), threading.Event(), Steady()
+    for source in (Hanging(hung, let_go), steady):
         threading.Thread(target=keep_sampling, args=(windows, 1_000_000, source), daemon=True).start()
     windows.begin([])
-    assert hung.wait(10)
-    time.sleep(0.05)
+    assert hung.wait(60)
+    steady.wait_for(3, window=1)
     first = windows.end()
     assert [source for _, source, _ in first].count("hanging") == 1
     assert [source for _, source, _ in first].count("steady") >= 3
@@ -207,6 +231,7 @@ def test_a_driver_that_hangs_stops_neither_the_others_nor_the_answer() -> None:
     windows.begin([])
     let_go.set()
     time.sleep(0.05)
+    steady.wait_for(1, window=2)
     second = windows.end()
     assert next(values["count"] for _, source, values in second if source == "steady") == 1.0, "a window of its own"
     assert windows.end() == second, "nothing is taken while no window is open"
@@ -250,20 +275,34 @@ def test_what_a_library_prints_does_not_mix_with_the_answers(tmp_path: Path, noi
     """A vendor's library that writes to standard output, from Python or from C, leaves the answers whole."""
     (tmp_path / "pynvml.py").write_text(f"{noise}\nraise OSError('half an installation\\nof a driver')\n")
     settings = json.dumps({"period_s": PERIOD_S, "cpu_ids": [], "uuids": ["GPU-a"]})
-    run = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-m", "redline.runner.telemetry_program", settings],
-        input='{"begin": []}\n{"end": true}\n',
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=30,
-        check=True,
-    )
-    ready, begun, ended = map(json.loads, run.stdout.splitlines())
+    ) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        ready = json.loads(program.stdout.readline())
+        begun, found = {}, []
+        for length_s in (0.1, 2.0, 20.0):  # a busy machine may let a source miss a short window
+            program.stdin.write('{"begin": []}\n')
+            program.stdin.flush()
+            begun = json.loads(program.stdout.readline())
+            time.sleep(length_s)
+            program.stdin.write('{"end": true}\n')
+            program.stdin.flush()
+            found = [instant[1:] for instant in json.loads(program.stdout.readline())["instants"]]
+            if any(name == "GPU-a" for name, _ in found):
+                break
+        rest, said = program.communicate(timeout=120)
     assert "half an installation of a driver" in ready["problems"][0]
     assert (ready["ready"], begun["begun"]) == (True, True)
-    assert ["GPU-a", {READ_FAILED: 1.0}] in [instant[1:] for instant in ended["instants"]] or not ended["instants"]
-    assert "noise" in run.stderr
+    assert ["GPU-a", {READ_FAILED: 1.0}] in found
+    assert (rest, program.returncode) == ("", 0)
+    assert "noise" in said
 
 
 STAND_IN_DRIVER = """
@@ -284,7 +323,7 @@ def test_accelerators_are_sampled_through_the_vendor_s_wrapper(tmp_path: Path, m
     (tmp_path / "pynvml.py").write_text(driver)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with telemetry_sampler(UUIDS[:1], period_s=PERIOD_S) as sampler:
-        _, samples = window(sampler, 0.3)
+        _, samples = sampled_window(sampler, UUIDS[0])
     assert sampler.problems == []
     values = {sample.name: sample.value for sample in samples if sample.source == UUIDS[0]}
     assert values["utilisation_share"] == pytest.approx(0.93)

@@ -16,6 +16,7 @@ from checks.nightly import owed
 from redline.model import Finding, Night
 from redline.store.nights import read_nights, write_night
 from tests.checks.night_records import HASH, THROUGHPUT, nights, suspected
+from tests.fakes.github_state import now
 from tests.service.gate_house import REPOSITORY, House, house, team_content
 from tests.service.workflow_runner import Event, Runner, WorkflowRun
 from tests.service.workflow_runner_actions import this_checkout
@@ -44,7 +45,7 @@ class Team:
         for each in self.before():
             write_night(state / "nights", each)
         home.state.upload(run["id"], "redline-state", state)
-        job |= {"status": "completed", "conclusion": "success", "completed_at": job["started_at"]}
+        job |= {"status": "completed", "conclusion": "success", "completed_at": now()}
 
     @staticmethod
     def before() -> tuple[Night, ...]:

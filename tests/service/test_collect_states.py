@@ -91,8 +91,8 @@ def test_a_state_from_outside_of_the_job_that_keeps_it_is_not_believed(
 def test_a_state_that_appeared_while_a_leg_ran_is_not_believed(nightly: Nightly, tmp_path: Path) -> None:
     """The leg could have put another in its place."""
     run = nightly.run()
-    nightly.reported(run, make_leg(tmp_path / "forged", "evil", trial_count=1))
     nightly.api.state.job(run, "leg cpu", None)
+    nightly.reported(run, make_leg(tmp_path / "forged", "evil", trial_count=1))
     nightly.collect(nightly.run(), tmp_path / "state")
     assert trials(tmp_path / "state") == set()
 

@@ -214,8 +214,11 @@ def test_a_step_that_never_ends_is_ended(tmp_path):
     """A bound is kept, with everything that the step has started, and the steps after it run."""
     ended = run(
         tmp_path,
-        "a: {runs-on: x, steps: [{run: 'sleep 60 & sleep 60'}, {if: always(), run: 'echo on'}]}",
-        step_timeout_s=0.2,
+        """
+        a:
+          runs-on: x
+          steps: [{run: 'sleep 600 & sleep 600', timeout-minutes: 0.005}, {if: always(), run: 'echo on'}]
+        """,
     )
     assert [step.outcome for step in ended.jobs[0].steps] == ["failure", "success"]
 

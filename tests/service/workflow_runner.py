@@ -93,8 +93,8 @@ class Runner:
 
     `source`: its files; `redline`: Redline's, where that is another repository, which uses it by the name `action`.
     `folder`: empty, for machines. `environment`: what every machine has set (`REDLINE_STATE`); `variables`: the
-    repository's own (`vars`). `deaths`: (job, step) -> seconds into that step after which its machine dies. `side`: who
-    is told of it all.
+    repository's own (`vars`). `deaths`: (job, step) -> seconds into that step after which its machine dies, at its
+    end at the latest. `side`: who is told of it all.
     """
 
     source: Source

@@ -59,7 +59,7 @@ def this_checkout() -> Source:
         check=True,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=300,
     )
     files = tuple(path for name in listed.stdout.split("\0") if name and (path := root / name).is_file())
     return Source(root, files, Path(sys.prefix))

@@ -47,7 +47,7 @@ class StepRun:
 class Command:
     """What to run: the filled script, its shell, the whole environment, the folder, bounds in seconds.
 
-    `dies_after_s`: the machine dies then, with everything on it.
+    `dies_after_s`: the machine dies then, with everything on it; at the end of the script if that comes first.
     """
 
     script: str
@@ -102,14 +102,17 @@ def _run(arguments: list[str], environment: dict[str, str], command: Command, lo
             start_new_session=True,
         )
         try:
-            return process.wait(timeout=bound_s)
+            status = process.wait(timeout=bound_s)
         except subprocess.TimeoutExpired:
-            if command.dies_after_s is not None:
-                raise MachineDiedError(f"after {bound_s:g} s") from None
-            file.write(f"\nthe step ran into its bound of {bound_s:g} s\n".encode())
-            return 124
+            status = None
         finally:
             _end(process)
+        if command.dies_after_s is not None:  # also where whoever kills it came late
+            raise MachineDiedError(f"after {bound_s:g} s")
+        if status is None:
+            file.write(f"\nthe step ran into its bound of {bound_s:g} s\n".encode())
+            return 124
+        return status
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-SETTLE_S_MAX = 10.0
+SETTLE_S_MAX = 60.0
 QUICK = {"timing": {"ttft_s": 0.005, "itl_s": 0.002}}
 
 
@@ -62,7 +62,7 @@ def counters(client: httpx.Client) -> dict[str, float]:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Wait until the condition holds; fails after 10 s."""
+    """Wait until the condition holds; fails after a minute."""
     deadline_s = time.monotonic() + SETTLE_S_MAX
     while not condition():
         assert time.monotonic() < deadline_s

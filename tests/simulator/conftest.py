@@ -32,7 +32,7 @@ def running(shared: RunningSimulator) -> Iterator[RunningSimulator]:
 @pytest.fixture
 def client(running: RunningSimulator) -> Iterator[httpx.Client]:
     """A client of the stand-in."""
-    with httpx.Client(base_url=running.base_url, timeout=10, trust_env=False) as client:
+    with httpx.Client(base_url=running.base_url, timeout=60, trust_env=False) as client:
         yield client
 
 

@@ -25,7 +25,7 @@ COMPLETION = b'{"prompt":"x","max_tokens":4,"stream":true}'
 def connected(running: RunningSimulator) -> socket.socket:
     """A socket to the stand-in."""
     address = urlsplit(running.base_url)
-    return socket.create_connection((address.hostname or "", address.port or 0), timeout=10)
+    return socket.create_connection((address.hostname or "", address.port or 0), timeout=60)
 
 
 def rest(client: socket.socket) -> bytes:
@@ -187,7 +187,7 @@ def tls_address(certificate) -> Iterator[str]:
         yield process.stdout.readline().split()[2]
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_tls_serves_the_same(tls_address, certificate):
@@ -205,7 +205,7 @@ def test_tls_serves_the_same(tls_address, certificate):
 def test_tls_survives_what_is_no_tls(tls_address, certificate):
     """Plain text on the encrypted port ends that connection only."""
     address = urlsplit(tls_address)
-    with closing(socket.create_connection((address.hostname or "", address.port or 0), timeout=10)) as client:
+    with closing(socket.create_connection((address.hostname or "", address.port or 0), timeout=60)) as client:
         client.sendall(HEALTH)
         try:
             answer = rest(client)

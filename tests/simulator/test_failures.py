@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
+from functools import partial
 from urllib.parse import urlsplit
 
 import httpx
@@ -18,7 +20,7 @@ from tests.simulator.asking import QUICK, body, counters, streamed, wait_until
 @pytest.fixture
 def impatient(running: RunningSimulator) -> Iterator[httpx.Client]:
     """A client that waits for half a second."""
-    timeout = httpx.Timeout(10, read=0.5)
+    timeout = httpx.Timeout(60, read=0.5)
     with httpx.Client(base_url=running.base_url, timeout=timeout, trust_env=False) as client:
         yield client
 
@@ -26,7 +28,7 @@ def impatient(running: RunningSimulator) -> Iterator[httpx.Client]:
 def raw_answer(running: RunningSimulator, data: bytes) -> bytes:
     """What a socket gets for these bytes, until the other end closes. Raises ConnectionResetError."""
     address = urlsplit(running.base_url)
-    with socket.create_connection((address.hostname or "", address.port or 0), timeout=10) as client:
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=60) as client:
         client.sendall(data)
         answer = b""
         while piece := client.recv(65536):
@@ -89,21 +91,21 @@ def test_garbage_is_not_http(client, running, change):
         client.post("/v1/completions", json=body())
 
 
-def test_a_stalled_stream_stops_in_the_middle(impatient, running, change):
+def test_a_stalled_stream_stops_in_the_middle(client, running, change):
     """Half of the chunks come, then silence; it ends when the client leaves, and counts as aborted."""
     change("failures", stall=1)
-    before = counters(impatient)
-    pieces: list[bytes] = []
-    with (
-        impatient.stream("POST", "/v1/completions", json=body(), headers={"x-request-id": "s"}) as response,
-        pytest.raises(httpx.ReadTimeout),
-    ):
-        pieces.extend(response.iter_raw())
-    assert b"".join(pieces).count(b"data: ") == 4
+    before = counters(client)
+    with client.stream("POST", "/v1/completions", json=body(), headers={"x-request-id": "s"}) as response:
+        pieces = response.iter_raw()
+        came = b""
+        while came.count(b"data: ") < 4:
+            came += next(pieces)
+        time.sleep(0.3)
+        assert (running.state().running, len(running.log()[0].sent_ns)) == (1, 4)
     wait_until(lambda: running.state().running == 0)
     [entry] = running.log()
     assert (entry.request_id, entry.end, len(entry.sent_ns)) == ("s", "aborted", 4)
-    after = counters(impatient)
+    after = counters(client)
     aborted = 'vllm:request_success_total{finished_reason="abort"}'
     assert after[aborted] - before[aborted] == 1
     assert after["vllm:generation_tokens_total"] - before["vllm:generation_tokens_total"] == 4
@@ -113,7 +115,7 @@ def test_a_stalled_stream_does_not_stall_the_engine(running, change):
     """In lockstep the others go on stepping, those that run and those that come."""
     change("timing", lockstep=True)
     change("failures", stall={"after_requests": 0})
-    timeout = httpx.Timeout(10, read=5)
+    timeout = httpx.Timeout(60)
     with httpx.Client(base_url=running.base_url, timeout=timeout, trust_env=False) as client:
         with client.stream("POST", "/v1/completions", json=body(), headers={"x-request-id": "s"}):
             wait_until(lambda: len(running.log()[-1].sent_ns) == 4)
@@ -223,13 +225,17 @@ def test_it_can_be_unready(client, running, change):
 @pytest.mark.slow
 def test_it_can_refuse_connections_for_a_while():
     """Refused at first, served later, at the address that was announced; and only at the start."""
-    settings = parse_settings(QUICK | {"failures": {"listen_after_s": 2}})
-    with simulator(settings) as running:
-        with pytest.raises(httpx.ConnectError):
-            httpx.get(f"{running.base_url}/health", trust_env=False)
-        wait_until(lambda: answers(running))
-        with pytest.raises(DeployError, match="at the start only"):
-            running.change(parse_settings({"failures": {"listen_after_s": 3}}, settings))
+    refused = False
+    for listen_after_s in (2, 10, 40):  # later only where this machine lets us come too late to be refused
+        settings = parse_settings(QUICK | {"failures": {"listen_after_s": listen_after_s}})
+        with simulator(settings) as running:
+            refused = not answers(running)
+            wait_until(partial(answers, running))
+            with pytest.raises(DeployError, match="at the start only"):
+                running.change(parse_settings({"failures": {"listen_after_s": 3}}, settings))
+        if refused:
+            break
+    assert refused
 
 
 def test_it_can_crash():

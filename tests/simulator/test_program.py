@@ -42,7 +42,7 @@ def test_it_says_where_it_is_and_ends_on_a_signal(number):
             assert client.get("/version").json()["version"] == "0.31.0"
             with client.stream("POST", "/v1/completions", json=body(model="other")):
                 process.send_signal(number)
-                assert process.wait(10) == 0
+                assert process.wait(60) == 0
         assert (process.stdout.read(), process.stderr.read()) == ("", "")
 
 
@@ -56,9 +56,9 @@ def test_it_ends_with_its_standard_input():
         process.stdin.flush()
         assert process.poll() is None
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     with start("--until-stdin-ends", stdin=subprocess.DEVNULL) as process:
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_settings_come_from_a_file_too(tmp_path):
@@ -71,7 +71,7 @@ def test_settings_come_from_a_file_too(tmp_path):
         address = process.stdout.readline().split()[2]
         timing = httpx.get(f"{address}/simulator/settings", trust_env=False).json()["timing"]
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert (timing["ttft_s"], timing["itl_s"]) == (0.5, 0.125)
 
 
@@ -92,7 +92,7 @@ def test_settings_come_from_a_file_too(tmp_path):
 )
 def test_wrong_arguments_are_refused(arguments, code, words):
     """In words, with the exit code of wrong usage."""
-    ended = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False)
     assert (ended.returncode, ended.stdout) == (code, "")
     assert words in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -102,7 +102,7 @@ def test_a_taken_port_is_refused():
     """Infrastructure, not usage: exit code 5."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ended = subprocess.run([*COMMAND, f"--port={port}"], capture_output=True, text=True, timeout=30, check=False)
+        ended = subprocess.run([*COMMAND, f"--port={port}"], capture_output=True, text=True, timeout=120, check=False)
         assert ended.returncode == 5
         assert "cannot be bound" in ended.stderr
         with pytest.raises(ServerExitedError, match="ended at once") as caught, simulator(Settings(), port=port):
@@ -133,7 +133,7 @@ def test_the_child_ends_with_its_parent():
         "import time\nfrom redline.simulator.process import simulator\n"
         "from redline.simulator.settings import Settings\n"
         "with simulator(Settings()) as running:\n"
-        "    print(running.pid, running.base_url, flush=True)\n    time.sleep(60)\n"
+        "    print(running.pid, running.base_url, flush=True)\n    time.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None

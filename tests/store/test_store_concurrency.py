@@ -22,28 +22,28 @@ from tests.store.trial_examples import dump, make_trial
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+WAIT_S_MAX = 60.0
 
 
 HOLD = """
-import sys, time, duckdb
+import sys, duckdb
 connection = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "read")
 print("held", flush=True)
-time.sleep(float(sys.argv[3]))
+sys.stdin.read()
 """
 
 
 @contextmanager
-def held(database: Path, how: str, hold_s: float) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the database open for `hold_s`."""
-    command = [sys.executable, "-c", HOLD, str(database), how, str(hold_s)]
-    holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        yield holder
-    finally:
-        holder.kill()
-        holder.communicate(timeout=30)
+def held(database: Path, how: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the database open until its standard input is closed, or the context ends."""
+    command = [sys.executable, "-c", HOLD, str(database), how]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            yield holder
+        finally:
+            holder.kill()
 
 
 @pytest.mark.parametrize("how", ["write", "read"])
@@ -52,11 +52,11 @@ def test_a_held_database_is_waited_for_with_a_bound(tmp_path: Path, how: str) ->
     write_trial(tmp_path / "trials", make_trial())
     database = tmp_path / "redline.db"
     ingest(tmp_path / "trials", database)
-    with held(database, how, 60) as holder:
+    with held(database, how) as holder:
         started = time.monotonic()
         with pytest.raises(StoreBusyError) as caught:
             ingest(tmp_path / "trials", database, wait_s=0.5)
-        assert 0.4 < time.monotonic() - started < 5
+        assert 0.4 < time.monotonic() - started < WAIT_S_MAX
         assert str(holder.pid) in caught.value.found
     assert ingest(tmp_path / "trials", database).skipped == 1
 
@@ -66,11 +66,15 @@ def test_a_reader_waits_for_the_writer(tmp_path: Path) -> None:
     write_trial(tmp_path / "trials", make_trial())
     database = tmp_path / "redline.db"
     ingest(tmp_path / "trials", database)
-    with held(database, "write", 1.0):
+    with held(database, "write") as holder:
         with pytest.raises(StoreBusyError):
             query(database, "SELECT 1", wait_s=0.2)
-        assert query(database, "SELECT count(*) FROM trials", wait_s=30)[1] == [(1,)]
-    with held(database, "read", 60):
+        assert holder.stdin is not None
+        done = threading.Timer(0.5, holder.stdin.close)
+        done.start()
+        assert query(database, "SELECT count(*) FROM trials", wait_s=WAIT_S_MAX)[1] == [(1,)]
+        done.join()
+    with held(database, "read"):
         assert query(database, "SELECT count(*) FROM trials", wait_s=0)[1] == [(1,)]
 
 
@@ -113,7 +117,7 @@ def test_threads_ingest_and_query_at_once(tmp_path: Path) -> None:
     def work(action: Any, *arguments: Any) -> None:
         try:
             for _ in range(5):
-                action(*arguments, wait_s=30)
+                action(*arguments, wait_s=WAIT_S_MAX)
         except Exception as error:  # noqa: BLE001  # whatever went wrong in a thread is the test's finding
             failures.append(error)
 
@@ -122,8 +126,9 @@ def test_threads_ingest_and_query_at_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=90)
+        thread.join(timeout=300)
     assert failures == []
+    assert not any(thread.is_alive() for thread in threads)
 
 
 @pytest.mark.slow

@@ -228,13 +228,15 @@ def test_killed_writers_leave_whole_trials_or_nothing(tmp_path: Path) -> None:
         )
         assert writer.stdout is not None
         assert writer.stdout.readline() == "ready\n"
+        said = writer.stdout.readline() if attempt % 2 else ""  # however slow the disk is, some finish a trial
         time.sleep(0.02 + 0.0217 * attempt)
         writer.send_signal(signal.SIGKILL)
-        said, _ = writer.communicate(timeout=30)
+        said += writer.stdout.read()
+        writer.wait(timeout=30)
         finished += [f"w{attempt}-{line}" for line in said.split()]
     paths = list_trials(tmp_path)
     assert {path.name for path in paths} >= set(finished)
-    assert len(finished) > 0
+    assert len(finished) >= 4
     for path in paths:
         trial = read_trial(path)
         assert trial == make_trial(trial.trial_id, seed=int(trial.trial_id.split("-")[1]), request_count=20)
@@ -270,6 +272,6 @@ def test_two_writers_of_one_trial(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-c", script, str(tmp_path), "same"], cwd=ROOT, stdout=subprocess.DEVNULL)
         for _ in range(2)
     ]
-    assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
+    assert [writer.wait(timeout=300) for writer in writers] == [0, 0]
     assert len(list_trials(tmp_path)) == 25
     assert not list(tmp_path.glob(".*"))
