@@ -53,11 +53,13 @@ class MergedFolder:
 def merge(state_dir: Path, folders: tuple[Path, ...], runner_class: str = "") -> Answer:
     """What was taken, what was there already, what was refused and why; exit code 5 if anything was.
 
-    `runner_class`: only its trials and nights, if one is named.
+    `runner_class`: only its trials and nights, and the reasons, if one is named.
 
     Raises UsageError before anything is taken if a folder is not there, is none of a state, or is the state directory
-    itself; StoreBusyError if another merge does not end in time.
+    itself, or for a runner class that there is none of; StoreBusyError if another merge does not end in time.
     """
+    if runner_class:
+        Workspace(content_root(), state_dir).runner_class(runner_class)
     for folder in folders:
         _require_other(folder, state_dir)
     with merge_lock(state_dir):
@@ -80,8 +82,8 @@ def merged_folder(
     """Take a leg's folder or another state directory, as far as it goes. Call it with `merge_lock` held.
 
     `with_reasons`: False for a leg that nobody has looked at: its justifications, and levels that it accepts, are
-    refused by name. `own`: nobody else can have written it, so its trials are not measured against the database anew.
-    `runner_class`: only its trials and nights, if one is named.
+    refused by name. `own`: nobody else can have written it, so its trials are not tried out anew.
+    `runner_class`: as for `merge`.
     """
     title = title or folder.name
     record: LegRecord | None = None

@@ -34,7 +34,7 @@ LEG_PREFIX = "leg-"
 STATE_LIMITS = ArchiveLimits(
     archive_bytes_max=4_000_000_000,
     files_max=1_000_000,
-    file_bytes_max=500_000_000,
+    file_bytes_max=12_000_000_000,  # the database is one file
     total_bytes_max=12_000_000_000,
 )
 LEG_LIMITS = ArchiveLimits(
@@ -80,7 +80,13 @@ class _Progress:
 
 
 def collect(
-    environment: Environment, state_dir: Path, workflow: str, legs_dir: Path | None, *, first: bool = False
+    environment: Environment,
+    state_dir: Path,
+    workflow: str,
+    legs_dir: Path | None,
+    *,
+    first: bool = False,
+    with_database: bool = True,
 ) -> Answer:
     """Lines that say what the state is made of now; outputs `state`, `taken` and `refused`.
 
@@ -112,7 +118,8 @@ def collect(
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         _write_collected(state_dir, progress)
-        database_lines, ingested = ingest_all(Workspace(content_root(), state_dir))
+        workspace = Workspace(content_root(), state_dir)
+        database_lines, ingested = ingest_all(workspace) if with_database else ((), True)
     write_outputs(
         environment,
         {
@@ -159,11 +166,7 @@ def _take_states(github: GitHub, state_dir: Path, states: Sequence[Found], progr
     largest = before
     for each in states:
         folder = _fetched(github, state_dir, each, STATE_LIMITS)
-        if 2 * each.artifact.size_bytes > STATE_LIMITS.archive_bytes_max:
-            progress.lines.append(
-                f"{each.title} takes {each.artifact.size_bytes:,} of {STATE_LIMITS.archive_bytes_max:,} bytes: before "
-                "it takes all of them, keep the record on a machine or a share of your own (docs/several-runners.md)"
-            )
+        progress.lines += _grown(each, folder)
         held, stated = _size(folder), _stated_size(folder)
         merged = merged_folder(folder, state_dir, each.title, own=True)
         progress.note(merged)
@@ -184,6 +187,22 @@ def _take_states(github: GitHub, state_dir: Path, states: Sequence[Found], progr
         whole = False
         progress.lines.append(f"the state would hold less than before: {now} instead of {largest}; do not keep it")
     return whole
+
+
+def _grown(state: Found, folder: Path) -> tuple[str, ...]:
+    """A line if a state takes half of what is fetched at all, or more."""
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    takes = (
+        (state.artifact.size_bytes, STATE_LIMITS.archive_bytes_max, "bytes of an archive"),
+        (sum(sizes), STATE_LIMITS.total_bytes_max, "bytes"),
+        (len(sizes), STATE_LIMITS.files_max, "files"),
+    )
+    return tuple(
+        f"{state.title} takes {size:,} of {limit:,} {unit}: before it takes all of them, keep the record on a machine "
+        "or a share of your own (docs/several-runners.md)"
+        for size, limit, unit in takes
+        if 2 * size > limit
+    )
 
 
 def _take_local(

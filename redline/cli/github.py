@@ -83,6 +83,9 @@ def _add_after(steps: Commands) -> None:
         choices=("true", "false", ""),
         help="begin anew where the state is gone: the nights, levels and reasons from before are lost",
     )
+    collect.add_argument(
+        "--no-database", action="store_true", help="the files only: for legs, whose machines make their own"
+    )
     add_state(collect)
     collect.set_defaults(action=_collect)
     answer = steps.add_parser("answer", help="may it be released? One page over every leg of a sign-off")
@@ -158,9 +161,15 @@ def _publish(arguments: argparse.Namespace) -> int:
 def _collect(arguments: argparse.Namespace) -> int:
     from flows.service import collect
 
-    first = arguments.first == "true"
     return say(
-        collect.collect(_environment(), state_dir_of(arguments), arguments.workflow, arguments.legs, first=first)
+        collect.collect(
+            _environment(),
+            state_dir_of(arguments),
+            arguments.workflow,
+            arguments.legs,
+            first=arguments.first == "true",
+            with_database=not arguments.no_database,
+        )
     )
 
 

@@ -17,7 +17,10 @@ def add_commands(commands: Commands) -> None:
         "folders", nargs="+", type=Path, metavar="FOLDER", help="a leg's folder, or another state directory"
     )
     merge.add_argument(
-        "--runner", default="", metavar="CLASS", help="only the trials and nights of this runner class, no reports"
+        "--runner",
+        default="",
+        metavar="CLASS",
+        help="only the trials and nights of this runner class, and the reasons; no reports",
     )
     add_state(merge)
     merge.set_defaults(action=_merge)

@@ -182,16 +182,6 @@ def _about() -> dict[str, str]:
     return {"schema_version": str(DATABASE_SCHEMA_VERSION), "catalogue": digest(_catalogue_rows())}
 
 
-def digests_in(database_path: Path) -> dict[str, str] | None:
-    """Trial -> digest of every trial in a database; None for a file that `ingest` would refuse to go on with."""
-    try:
-        _, about = query(database_path, "SELECT key, value FROM about")
-        _, rows = query(database_path, "SELECT trial_id, digest FROM trials")
-    except (StoreError, UsageError):
-        return None
-    return dict(rows) if dict(about) == _about() else None
-
-
 def _prepare(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Lay the schema in a new file; refuse one that was made by another version of schema or catalogue."""
     about = _about()

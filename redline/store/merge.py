@@ -38,7 +38,6 @@ from redline.store.untrusted_file import names_in
 TRIALS, NIGHTS, REPORTS, JUSTIFICATIONS = "trials", "nights", "reports", "justifications"
 JUSTIFICATION = "justification"
 """The kind of such an item."""
-DATABASE = "redline.duckdb"
 LEG = "leg.json"
 COLLECTED = "collected.json"
 """Of a state directory: which artifacts it was made from (flows.service.collect)."""
@@ -48,7 +47,7 @@ WAIT_S = 300.0
 _POLL_S = 0.2
 
 _OF_ONE_MACHINE = ("bisections", "cache", "calibrations", "logs", "method", "prefect", COLLECTED)
-_MADE_AGAIN = ("builds", "datasets", "otava", "pins", DATABASE, "stand-ins", "wheels")
+_MADE_AGAIN = ("builds", "datasets", "otava", "pins", "redline.duckdb", "stand-ins", "wheels")
 NOT_MERGED = frozenset((*_OF_ONE_MACHINE, *_MADE_AGAIN))
 """What else a state directory holds: of one machine only, or fetched and made again where it is needed."""
 
@@ -187,8 +186,9 @@ def _take_trials(source: Path, target: Path, runner_class: str) -> list[Item]:
         # One that does not say whose it is goes on, and is refused by name.
         chosen = [path for path, each in stated.items() if each.runner_class in (runner_class, "")]
         found = [Item("trial", path.name, Fate.LEFT) for path in stated.keys() - {*chosen}]
-        pins = [source / PINS / f"{pin}.json" for pin in sorted({stated[path].pin_id for path in chosen})]
-        found += [taken("pin", path, lambda it: take_pin(it, target)) for path in pins if path.exists()]
+        stated_pins = sorted({stated[path].pin_id for path in chosen if PIN_ID.fullmatch(stated[path].pin_id)})
+        pins = [path for path in (source / PINS / f"{pin}.json" for pin in stated_pins) if path.exists()]
+        found += [taken("pin", path, lambda it: take_pin(it, target)) for path in pins]
     with rehearsal() as rehearse:
         trials = take_trials(chosen, target, rehearse)
     whole = [source / item.name for item in trials if item.fate is not Fate.REFUSED]

@@ -253,16 +253,20 @@ def read_digest(path: Path) -> str:
 
 
 def check_files(path: Path) -> str:
-    """A trial's digest, if its files are those that were written: a hundred times cheaper than to read it.
+    """A trial's digest, if its files are those that were written: much cheaper than to read it.
 
-    Raises StoreError as `read_trial` for a manifest or a table that is missing, damaged or edited, and for a file that
-    is none of a trial's.
+    Raises StoreError as `read_trial` for a manifest or a table that is missing, damaged or edited, for a pin that is
+    not there, and for a file that is none of a trial's. What the pin says is not looked at.
     """
     manifest = _read_manifest(path)
     if manifest.get("trial_id") != path.name:
         raise _damaged(path, expected="a directory called like its trial", found=path.name)
     for name in SCHEMAS:
         _table_bytes(path / f"{name}.parquet", manifest)
+    pin = manifest["sut"].get("pin_id") if isinstance(manifest.get("sut"), dict) else None
+    pins = path.parent / PINS
+    if not pins.is_dir() or f"{pin}.json" not in {each.name for each in pins.iterdir()}:
+        raise _damaged(path, expected="its build pin beside it", found="none")
     foreign = {each.name for each in path.iterdir()} - {MANIFEST, *(f"{name}.parquet" for name in SCHEMAS)}
     if foreign:
         raise _damaged(path, expected="a trial's files", found=f"{len(foreign)} more")

@@ -141,6 +141,22 @@ def test_folders_that_cannot_be_merged_are_refused_before_anything_is_taken(tmp_
         assert content_of(state) == {}
 
 
+def test_a_class_that_there_is_none_of_is_refused(tmp_path: Path) -> None:
+    """A slip would otherwise take nothing, and say so in a line that nobody reads."""
+    leg = make_leg(tmp_path / "leg", "cpu")
+    with pytest.raises(UsageError, match=r"runners/cpuu\.toml"):
+        merge(tmp_path / "state", (leg,), "cpuu")
+    assert not (tmp_path / "state").exists()
+    answer = merge(tmp_path / "state", (leg,), "cpu")
+    assert answer.exit_code is ExitCode.NO_WORSE
+    assert "left 2 reports for other runner classes" in answer.lines[0]
+    assert (
+        merge(tmp_path / "other", (leg,), "h200-8")
+        .lines[0]
+        .endswith("left 2 trials, 1 night, 2 reports for other runner classes")
+    )
+
+
 def test_a_database_of_another_version_does_not_keep_legs_out(tmp_path: Path) -> None:
     """The files are taken, the line says how to make the database again, and the exit code says that it was not."""
     state = tmp_path / "state"

@@ -55,7 +55,7 @@ def test_the_second_night_goes_on_from_the_first(nightly: Nightly, tmp_path: Pat
     del before["collected.json"]
     assert before.items() <= after.items()
     assert answer.exit_code is ExitCode.NO_WORSE
-    assert "the database holds 2 trials, 1 of them new" in answer.lines, "the one that was kept goes on"
+    assert "the database holds 2 trials, 2 of them new" in answer.lines, "it is made from the trials"
     _, rows = query(tmp_path / "second" / "redline.duckdb", "SELECT reason FROM justifications ORDER BY ALL")
     assert rows == [(make_justification().reason,)]
 

@@ -230,6 +230,20 @@ def test_a_state_that_grows_too_large_is_told_in_time(nightly: Nightly, tmp_path
     assert not any("before it takes all" in line for line in nightly.collect(second, tmp_path / "second").lines)
     nightly.states()[-1]["size_in_bytes"] = 2_000_000_001
     answer = nightly.collect(nightly.run(), tmp_path / "third")
-    assert any("takes 2,000,000,001 of 4,000,000,000 bytes: before it takes all" in line for line in answer.lines)
+    assert any(
+        "takes 2,000,000,001 of 4,000,000,000 bytes of an archive: before it takes all" in line for line in answer.lines
+    )
     assert answer.exit_code is ExitCode.NO_WORSE
     assert trials(tmp_path / "third") == {"cpu-0"}
+
+
+def test_legs_get_the_files_alone(nightly: Nightly, tmp_path: Path) -> None:
+    """Their machines make a database of what they take."""
+    first = nightly.run()
+    nightly.leg(first, "cpu")
+    nightly.collect(first, tmp_path / "first")
+    environment = nightly.environment(nightly.run())
+    answer = collect(environment, tmp_path / "history", "nightly.yml", None, with_database=False)
+    assert answer.exit_code is ExitCode.NO_WORSE
+    assert trials(tmp_path / "history") == {"cpu-0"}
+    assert not (tmp_path / "history" / "redline.duckdb").exists()

@@ -165,6 +165,9 @@ def test_a_pipe_that_breaks_fails_the_step(tmp_path):
     assert [step.outcome for step in ended.jobs[0].steps] == ["failure", "skipped"]
 
 
+NUMBER = "${{ steps.up.outputs.artifact-id }}"
+
+
 def test_artifacts_are_kept_by_name_and_a_lone_match_comes_without_its_folder(tmp_path):
     """A name is taken once; hidden files stay behind; one match of a pattern is unpacked flat, two are not."""
     jobs = f"""
@@ -174,11 +177,13 @@ def test_artifacts_are_kept_by_name_and_a_lone_match_comes_without_its_folder(tm
             - {{run: 'mkdir leg; echo 1 > leg/trial; echo 2 > leg/.lock'}}
             - {{id: up, uses: {UPLOAD}, with: {{name: leg-a, path: leg, if-no-files-found: error}}}}
             - {{name: again, continue-on-error: true, uses: {UPLOAD}, with: {{name: leg-a, path: leg}}}}
+            - {{name: by number, uses: {DOWNLOAD}, with: {{artifact-ids: '{NUMBER}', path: n}}}}
             - {{uses: {UPLOAD}, with: {{name: leg-a, path: leg, overwrite: true}}}}
+            - {{name: gone, continue-on-error: true, uses: {DOWNLOAD}, with: {{artifact-ids: '{NUMBER}'}}}}
             - {{uses: {DOWNLOAD}, with: {{pattern: leg-*, path: lone}}}}
             - {{uses: {UPLOAD}, with: {{name: leg-b, path: leg}}}}
             - {{uses: {DOWNLOAD}, with: {{pattern: leg-*, path: two}}}}
-            - {{name: seen, run: 'ls -A lone; ls -A two; ls -A two/leg-a'}}
+            - {{name: seen, run: 'ls -A n; ls -A lone; ls -A two; ls -A two/leg-a'}}
             - {{name: nothing, uses: {UPLOAD}, with: {{name: c, path: nowhere, if-no-files-found: error}}}}
         b:
           needs: a
@@ -188,7 +193,8 @@ def test_artifacts_are_kept_by_name_and_a_lone_match_comes_without_its_folder(tm
         """
     ended = run(tmp_path, jobs)
     first, second = ended.jobs
-    assert first.step("seen").log.split() == ["trial", "leg-a", "leg-b", "trial"]
+    assert first.step("gone").outcome == "failure", "what was put in its place has another number"
+    assert first.step("seen").log.split() == ["trial", "trial", "leg-a", "leg-b", "trial"]
     assert (first.step("again").outcome, first.step("again").conclusion) == ("failure", "success")
     assert first.step("nothing").outcome == "failure"
     assert second.steps[0].log == "", "a machine starts with nothing"

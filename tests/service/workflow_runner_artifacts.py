@@ -89,16 +89,21 @@ def upload(artifacts: Artifacts, run_id: int, workspace: Path, options: dict[str
 
 
 def download(artifacts: Artifacts, run_id: int, workspace: Path, options: dict[str, Any]) -> dict[str, str]:
-    """What actions/download-artifact does with one name, or with a pattern.
+    """What actions/download-artifact does with one name, with one number (since v5 alike), or with a pattern.
 
     A pattern that finds one artifact puts its files into `path` itself, several go into a folder each: as the real one.
     """
-    _only(options, {"name", "path", "pattern"}, "download-artifact")
-    if ("name" in options) == ("pattern" in options):
-        raise ArtifactError("this stand-in takes a name or a pattern")
+    _only(options, {"name", "path", "pattern", "artifact-ids"}, "download-artifact")
+    if len({"name", "pattern", "artifact-ids"} & options.keys()) != 1:
+        raise ArtifactError("this stand-in takes a name, a number or a pattern")
     target = Path(workspace, str(options.get("path", ".")))
     if "pattern" in options:
         found = [each for name, each in artifacts.of_run(run_id).items() if Path(name).match(str(options["pattern"]))]
+    elif "artifact-ids" in options:
+        number = str(options["artifact-ids"])  # the real one takes everything for an empty text
+        found = [each for each in artifacts.of_run(run_id).values() if str(each.artifact_id) == number]
+        if not found:
+            raise ArtifactError(f"the run has no artifact of number {number!r}")
     else:
         found = [each for name, each in artifacts.of_run(run_id).items() if name == str(options["name"])]
         if not found:

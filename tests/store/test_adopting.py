@@ -1,4 +1,4 @@
-"""A state of our own is taken by renames: the same record as by a merge, and never one that is not whole."""
+"""A state of our own is taken by a rename: the same record as by a merge, and never one that is not whole."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from redline.store.adopting import adopt_trials
 from redline.store.database import ingest, query
+from redline.store.encoding import digest_of
 from redline.store.merge import merge_folder, merge_lock
 from redline.store.taking import Fate
 from tests.store.merge_examples import RUN, content_of, make_leg
@@ -49,9 +50,10 @@ def adopted(folder: Path, state: Path) -> dict[str, Fate]:
 
 
 def test_adopted_is_as_merged(kept: Path, tmp_path: Path) -> None:
-    """What is not adopted is merged as ever; the database is the one that was kept, and says the same."""
+    """What is not adopted is merged as ever, and the database is made from the trials, whatever came beside them."""
     taken(shutil.copytree(kept, tmp_path / "copy"), tmp_path / "merged")
-    before = (kept / "redline.duckdb").read_bytes()
+    with duckdb.connect(str(kept / "redline.duckdb")) as connection:
+        connection.execute("UPDATE readings SET value = 1e9")
     found = adopted(kept, tmp_path / "adopted")
     assert set(found.values()) == {Fate.TAKEN}
     assert sorted(name for name in found if name.startswith("trial")) == [
@@ -61,11 +63,12 @@ def test_adopted_is_as_merged(kept: Path, tmp_path: Path) -> None:
         "trial h200-1",
     ]
     assert sum(name.startswith("pin") for name in found) == 2
-    assert (tmp_path / "adopted" / "redline.duckdb").read_bytes() == before
     taken(kept, tmp_path / "adopted")
     assert content_of(tmp_path / "adopted") == content_of(tmp_path / "merged")
-    report = ingest(tmp_path / "adopted" / "trials", tmp_path / "adopted" / "redline.duckdb")
-    assert (report.added, report.skipped, report.damaged) == (0, 4, ())
+    database = tmp_path / "adopted" / "redline.duckdb"
+    report = ingest(tmp_path / "adopted" / "trials", database)
+    assert (report.added, report.skipped, report.damaged) == (4, 0, ())
+    assert query(database, "SELECT count(*) FROM readings WHERE value = 1e9")[1] == [(0,)]
 
 
 def edited(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -82,6 +85,8 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
     "another name": lambda trials: (trials / "cpu-1").rename(trials / "cpu-9"),
     "a file more": lambda trials: (trials / "cpu-1" / "note.txt").write_text("x"),
     "a file beside": lambda trials: (trials / "note.txt").write_text("x"),
+    "no pin": lambda trials: next((trials / "pins").iterdir()).unlink(),
+    "no pins": lambda trials: shutil.rmtree(trials / "pins"),
     "a pin": lambda trials: next((trials / "pins").iterdir()).write_text("{}"),
 }
 
@@ -105,36 +110,8 @@ def test_a_record_that_is_here_is_added_to(kept: Path, tmp_path: Path) -> None:
     assert content_of(state) == before
 
 
-def with_another_trial(database: Path) -> None:
-    """A database that knows more than there is."""
-    with duckdb.connect(str(database)) as connection:
-        connection.execute("INSERT INTO trials BY NAME SELECT * REPLACE ('more' AS trial_id) FROM trials LIMIT 1")
-
-
-def of_another_version(database: Path) -> None:
-    """A database that another Redline made."""
-    with duckdb.connect(str(database)) as connection:
-        connection.execute("UPDATE about SET value = '1' WHERE key = 'schema_version'")
-
-
-def damaged(database: Path) -> None:
-    """A file that is none."""
-    database.write_bytes(b"no database")
-
-
-@pytest.mark.parametrize("change", [with_another_trial, of_another_version, damaged, Path.unlink])
-def test_a_database_that_does_not_fit_is_made_anew(change: Callable[[Path], None], kept: Path, tmp_path: Path) -> None:
-    """The trials are the record: they are adopted, and the database is made from them."""
-    change(kept / "redline.duckdb")
-    assert adopted(kept, tmp_path / "state")
-    database = tmp_path / "state" / "redline.duckdb"
-    assert not database.exists()
-    assert ingest(tmp_path / "state" / "trials", database).added == 4
-    assert query(database, "SELECT count(*) FROM trials")[1] == [(4,)]
-
-
 def test_one_class_is_taken_alone(kept: Path, tmp_path: Path) -> None:
-    """Its trials, their pins and its nights: what its machine needs to judge the next night."""
+    """Its trials, their pins and its nights, and everybody's reasons: what its machine judges the next night by."""
     state = tmp_path / "state"
     with merge_lock(state, wait_s=5):
         items = merge_folder(kept, state, lambda path, name: None, runner_class="h200")
@@ -153,6 +130,7 @@ def test_one_class_is_taken_alone(kept: Path, tmp_path: Path) -> None:
         "trial cpu-1",
     ]
     assert sum(name.startswith("report") for name in by_fate[Fate.LEFT]) == 4
+    assert sum(name.startswith("justification") for name in by_fate[Fate.TAKEN]) == 2
     assert by_fate[Fate.REFUSED] == []
     assert not (state / "reports").exists()
 
@@ -163,3 +141,15 @@ def test_a_trial_that_does_not_say_whose_it_is_is_refused_by_name(kept: Path, tm
     with merge_lock(tmp_path / "state", wait_s=5):
         items = merge_folder(kept, tmp_path / "state", lambda path, name: None, runner_class="h200")
     assert [item.name for item in items if item.fate is Fate.REFUSED] == ["cpu-1"]
+
+
+@pytest.mark.parametrize("pin_id", ["../../../elsewhere", "x" * 300, ""])
+def test_a_trial_whose_pin_has_no_id_costs_no_other(pin_id: str, kept: Path, tmp_path: Path) -> None:
+    """It is refused by name, whatever it states, and the rest is taken."""
+    manifest = kept / "trials" / "cpu-1" / "manifest.json"
+    edited(manifest, lambda it: it["sut"].update(pin_id=pin_id))
+    edited(manifest, lambda it: it.update(digest=digest_of(it)))
+    with merge_lock(tmp_path / "state", wait_s=5):
+        items = merge_folder(kept, tmp_path / "state", lambda path, name: None, runner_class="cpu")
+    assert [item.name for item in items if item.fate is Fate.REFUSED] == ["cpu-1"]
+    assert [item.name for item in items if (item.kind, item.fate) == ("trial", Fate.TAKEN)] == ["cpu-0"]
