@@ -45,6 +45,18 @@ class Support(enum.StrEnum):
     NOT_ENOUGH = "not enough data"
 
 
+def together(found: Sequence[Support]) -> Support:
+    """What series that answer the same question say together: refuted by one of them, else supported by one.
+
+    The same suite on other machines, or on other nodes of a cluster: a stray round on one of them takes nothing from
+    what the others support. NOT_ENOUGH without a series.
+    """
+    for each in (Support.NOT_SUPPORTED, Support.SUPPORTED):
+        if each in found:
+            return each
+    return Support.NOT_ENOUGH
+
+
 @dataclass(frozen=True, slots=True)
 class SuiteHealth:
     """The answer about one series of A/A rounds: one machine, one set of scenarios in one version each.

@@ -24,12 +24,13 @@ from flows.request import Session
 from redline.builds.install import InstalledBuild, list_installed
 from redline.errors import (
     BuildError,
-    ContainerError,
     DeployError,
     InfrastructureError,
     InvalidMeasurementError,
     NoBuildError,
+    NoImageError,
     OutOfMemoryError,
+    PodLostError,
     RedlineError,
     ServerDiedError,
     ServerExitedError,
@@ -39,12 +40,13 @@ from redline.metrics import reading_of
 from redline.model import Arm, SystemUnderTest, Trial
 from redline.store.bisections import BisectionRecord
 
-OF_THE_BUILD = (ServerExitedError, ServerNotReadyError, ServerDiedError, OutOfMemoryError, ContainerError)
-"""Failed deployments that speak of the build: its server was started and did not serve. Every other one speaks of the
-place: a cluster without a node, a port that is taken, a router that is not the pinned one.
+OF_THE_BUILD = (ServerExitedError, ServerNotReadyError, ServerDiedError, OutOfMemoryError, NoImageError)
+"""Failed deployments that speak of the build: its server was started and did not serve, or its image is none. Every
+other one speaks of the place: a cluster without a node, an engine that refuses, a port that is taken, a router that is
+not the pinned one."""
 
-ContainerError is both: also an image that is gone, or for another processor, is told as one.
-"""
+OF_THE_PLACE = (PodLostError,)
+"""Those among them that speak of the place all the same: a server that ended because its pod was taken away."""
 
 Fault = Literal["build", "machine", "place"]
 
@@ -174,7 +176,7 @@ class Deployments:
         The build is the one that never ran, the candidate first. Raises InfrastructureError where the place failed
         twice, and `error` if both builds ran before.
         """
-        if not isinstance(error, OF_THE_BUILD):
+        if not isinstance(error, OF_THE_BUILD) or isinstance(error, OF_THE_PLACE):
             if self._again(pair, "place", error.problem):
                 return None
             raise _not_deployed(error) from error

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import secrets
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from checks.gate import Key
-from checks.health import ROUNDS_MIN, SUITE_COUNT, SuiteHealth, Support, suite_health
+from checks.health import ROUNDS_MIN, SUITE_COUNT, SuiteHealth, Support, suite_health, together
 from checks.policy import Policy
 from flows import aa_series, session
 from flows.aa_series import Recorded, Series
@@ -65,9 +66,16 @@ class _Judged:
     found: SuiteHealth
     shown: HealthSection
 
+    @property
+    def question(self) -> tuple[str, frozenset[tuple[str, str]]]:
+        """What series of several machines have in common if they can answer together: runner class and suite."""
+        return self.series.runner_class, frozenset(self.series.scenario_hashes.items())
+
 
 def health(request: HealthRequest) -> Answer:
     """The answer: exit code 0 if the policy is supported, 3 without enough data, 4 if it is not.
+
+    Series are shown newest first, and all that is said of several is said by `_deciding`.
 
     Raises:
         UsageError: a wrong option or content, before anything is started; a build that cannot be resolved.
@@ -84,9 +92,13 @@ def health(request: HealthRequest) -> Answer:
         judged = list(_every_series(workspace, request, recorded, notes))
     else:
         judged = list(_of_today(workspace, request, recorded, scenarios, notes))
-    exit_code = max((EXIT_CODES[each.found.support] for each in judged), default=ExitCode.INCONCLUSIVE)
+    deciding = _deciding(judged)
+    exit_code = EXIT_CODES[deciding.found.support] if deciding else ExitCode.INCONCLUSIVE
+    sections = tuple(each.shown for each in judged) or (_nothing(request),)
     page = HealthPage(
-        sections=tuple(each.shown for each in judged) or (_nothing(request),),
+        answer=deciding.shown.answer if deciding else sections[0].answer,
+        rests_on=_rests_on(judged, deciding) if deciding and len(judged) > 1 else "",
+        sections=sections,
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         command=request.command,
         data_location=str(workspace.trials_dir),
@@ -187,7 +199,7 @@ def _of_today(
             next_step="choose other scenarios",
         )
     machines = _machines(runner_class, recorded, hashes)
-    found = [Series(request.runner, machine, hashes) for machine in machines]
+    found = _newest_first([Series(request.runner, machine, hashes) for machine in machines], recorded)
     others = sum(row.scenario in hashes and not any(each.holds(row) for each in found) for row in recorded.rounds)
     if others:
         notes.append(f"{others} rounds of another machine or version of a scenario: --all shows them")
@@ -206,11 +218,20 @@ def _machines(runner_class: RunnerClass, recorded: Recorded, hashes: dict[str, s
     return tuple(dict.fromkeys(served)) or (UNKNOWN_MACHINE,)
 
 
+def _newest_first(found: Sequence[Series], recorded: Recorded) -> list[Series]:
+    """The series by their last round: what serves today comes before what served once."""
+
+    def last(series: Series) -> str:
+        return max((row.started_at for row in recorded.rounds if series.holds(row)), default="")
+
+    return sorted(found, key=last, reverse=True)
+
+
 def _every_series(
     workspace: Workspace, request: HealthRequest, recorded: Recorded, notes: list[str]
 ) -> Iterator[_Judged]:
     """Every series in the store that some policy can judge; the others are noted."""
-    for series in aa_series.every_series(recorded):
+    for series in _newest_first(aa_series.every_series(recorded), recorded):
         name = f"{series.runner_class}, machine {series.fingerprint_id}, {', '.join(series.scenario_hashes)}"
         try:
             policy = workspace.policy(workspace.runner_class(series.runner_class).policy)
@@ -235,6 +256,24 @@ def _metrics(workspace: Workspace, name: str, policy: Policy) -> tuple[str, ...]
         return workspace.scenario(name).metrics
     except ContentError:
         return tuple(item.metric for item in policy.metrics if item.primary)
+
+
+def _deciding(judged: Sequence[_Judged]) -> _Judged | None:
+    """The series whose answer is the answer of all; None without a series.
+
+    Series of one runner class and suite, on several machines, answer together. Those of several runner classes or
+    suites, which only --all brings, say nothing of each other: of their answers the worst is given, so that nothing
+    passes for supported that is not. Of series that say what is given the newest, which comes first, is taken.
+    """
+    questions: dict[object, list[Support]] = {}
+    for each in judged:
+        questions.setdefault(each.question, []).append(each.found.support)
+    answers = {question: together(found) for question, found in questions.items()}
+    worst = max(answers.values(), key=EXIT_CODES.__getitem__, default=None)
+    return next(
+        (each for each in judged if each.found.support is worst and answers[each.question] is worst),
+        None,
+    )
 
 
 def _problem(keys: Sequence[Key], policy: Policy) -> str:
@@ -303,7 +342,19 @@ def _nothing(request: HealthRequest) -> HealthSection:
     return HealthSection(f"{Support.NOT_ENOUGH.value}: {reason}", (reason,), step, (), (), (), ())
 
 
+def _rests_on(judged: Sequence[_Judged], deciding: _Judged) -> str:
+    """How many series say what, and which of them is quoted."""
+    counts = Counter(each.found.support for each in judged)
+    said = ", ".join(f"{counts[each]} {each.value}" for each in Support if counts[each])
+    return (
+        f"{len(judged)} series: {said}; the answer is that of runner class {deciding.series.runner_class}, "
+        f"machine {deciding.series.fingerprint_id}"
+    )
+
+
 def _lines(page: HealthPage) -> Iterator[str]:
+    if page.rests_on:
+        yield from (page.answer, f"  {page.rests_on}", "")
     for shown in page.sections:
         yield shown.answer
         yield from (f"  {reason}" for reason in shown.reasons[1:])
@@ -326,7 +377,7 @@ def _as_json(judged: Sequence[_Judged], page: HealthPage, path: Path, exit_code:
     value = {
         "schema": JSON_SCHEMA,
         "exit_code": int(exit_code),
-        "answer": page.sections[0].answer,
+        "answer": page.answer,
         "report": str(path),
         "notes": list(page.notes),
         "series": [

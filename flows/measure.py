@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,6 +27,7 @@ from redline.errors import (
     DeployError,
     InfrastructureError,
     OutOfMemoryError,
+    PodLostError,
     ReplicaDiedError,
     ServerDiedError,
 )
@@ -39,8 +40,14 @@ from redline.runner.telemetry_process import TelemetrySampler, telemetry_sampler
 from redline.store.trials import write_trial
 
 T = TypeVar("T")
+COUNTERS_UNSAID = "the server did not say its counters in time"
+"""Why a window is dropped that nobody can tell of whether the cache served it: a stall, no fault of the build."""
+
 DEATHS = (ServerDiedError, OutOfMemoryError)
 """What is known to have ended a server; an API server that does not answer is none of them."""
+
+POD_LOST = "a pod was taken away before the trial ended"
+"""Why no window counts of a trial whose pod was lost: the machine's fault, for which no arm is blamed."""
 
 
 def turn(arms: Sequence[T], index: int) -> tuple[T, ...]:
@@ -144,6 +151,8 @@ def _measure_scenario(
         if isinstance(error, InfrastructureError | ReplicaDiedError):
             _find_the_dead(benches)
         for bench in benches:
+            if isinstance(bench.death, PodLostError):
+                bench.repeats = without_counted(bench.repeats)
             if bench.repeats or bench.death is not None:
                 _keep(round_, _cut_short(_trial(round_, scenario, bench), bench, error))
         died = next((bench.death for bench in benches if bench.death is not None), None)
@@ -162,9 +171,14 @@ def _find_the_dead(benches: Sequence[Bench]) -> None:
         try:
             bench.deployment.check_alive()
         except DEATHS as death:
-            bench.death = bench.death or death
+            bench.death = death if isinstance(death, PodLostError) else bench.death or death
         except DeployError:
             continue  # nobody could tell, which is not a death: the error already raised says more
+
+
+def without_counted(repeats: Sequence[Repeat]) -> list[Repeat]:
+    """The windows of a trial whose pod was lost: none of them counts, which `checks.validity.is_spoilt` sees."""
+    return [replace(each, drop_reason=each.drop_reason or POD_LOST) for each in repeats]
 
 
 def _cut_short(trial: Trial, bench: Bench, error: BaseException) -> Trial:
@@ -247,12 +261,20 @@ def _one_repeat(
         counters_after = _counters(bench)
     except DEATHS as death:
         bench.death = death
-        bench.repeats.append(replace(repeat, drop_reason="the server died in or after this window"))
+        reason = POD_LOST if isinstance(death, PodLostError) else "the server died in or after this window"
+        bench.repeats.append(replace(repeat, drop_reason=reason))
         raise
     except DeployError:
         bench.repeats.append(repeat)  # it was measured whole; what became of its server is not known
         raise
-    return replace(repeat, server_counters=difference(counters_before, counters_after))
+    return with_counters(repeat, counters_before, counters_after)
+
+
+def with_counters(repeat: Repeat, before: Mapping[str, float] | None, after: Mapping[str, float] | None) -> Repeat:
+    """The repeat with what its server's counters grew by; dropped if either reading was not answered in time."""
+    if before is None or after is None:
+        return replace(repeat, server_counters={}, drop_reason=repeat.drop_reason or COUNTERS_UNSAID)
+    return replace(repeat, server_counters=difference(before, after))
 
 
 def _driven(round_: Round, work: Work, bench: Bench, plan: LoadPlan, worker: LoadWorker) -> tuple[Window, float]:
@@ -265,10 +287,11 @@ def _driven(round_: Round, work: Work, bench: Bench, plan: LoadPlan, worker: Loa
             return drive_officially(work, plan, log_dir, worker.cpu_ids)
 
 
-def _counters(bench: Bench) -> dict[str, float]:
-    """The servers' own counters, added up over replicas; empty if one of them says none: a part would pass for all.
+def _counters(bench: Bench) -> dict[str, float] | None:
+    """The servers' own counters, added up over replicas; empty if one offers none: a part would pass for all.
 
-    None behind a router: each answer would be that of another pod, and differences would mean nothing.
+    None if one of them said nothing in time. Nobody is asked behind a router: each answer would be that of another
+    pod, and differences would mean nothing.
     """
     if bench.is_routed:
         return {}
@@ -286,7 +309,7 @@ def _counters(bench: Bench) -> dict[str, float]:
                 next_step=error.next_step,
             ) from error
         if not counters:
-            return {}
+            return counters
         for name, value in counters.items():
             total[name] = total.get(name, 0.0) + value
     return total

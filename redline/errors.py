@@ -12,6 +12,8 @@ RedlineError
     │   ├── ServerNotReadyError    it lived but did not answer a completion in time
     │   ├── ServerDiedError        it ended while it was being measured
     │   │   └── ReplicaDiedError 4     one of several did: what the others measured is evidence of nothing
+    │   │       └── PodLostError       the cluster took the pod of a server or of a router: no build's fault
+    │   ├── NoImageError           there is no such image, or none that a server can be run from: no other place helps
     │   ├── PortTakenError         the port asked for is in use
     │   ├── OutOfMemoryError       the host or the KV cache ran out of memory
     │   ├── ContainerError         docker or podman is missing, refuses, or does not do what it says
@@ -117,6 +119,17 @@ class ReplicaDiedError(ServerDiedError):
     """One of several replicas ended while they were being measured; names it."""
 
     exit_code = ExitCode.INVALID
+
+
+class PodLostError(ReplicaDiedError):
+    """The cluster took a pod away while it was in use, or the router's pod ended: it says nothing about the build."""
+
+
+class NoImageError(DeployError):
+    """The image of this build does not exist, or no server can be run from it here, now or later.
+
+    Not for a registry out of reach, or a login that it refuses: those are the place's.
+    """
 
 
 class PortTakenError(DeployError):

@@ -34,8 +34,13 @@ class HealthSection:
 
 @dataclass(frozen=True, slots=True)
 class HealthPage:
-    """The whole page: `command` repeats it, `notes` are about what could not be read."""
+    """The whole page: `command` repeats it, `notes` are about what could not be read.
 
+    `answer`: of all sections together; `rests_on`: what it rests on, empty for one section, whose own answer it is.
+    """
+
+    answer: str
+    rests_on: str
     sections: tuple[HealthSection, ...]
     generated_at: str
     command: str
@@ -46,8 +51,11 @@ class HealthPage:
 def render(page: HealthPage) -> str:
     """The page as Markdown. Strings from outside are escaped."""
     lines: list[str] = []
+    if page.rests_on:
+        lines += [f"# {text(page.answer)}", "", *_items([page.rests_on]), ""]
+    level = "##" if page.rests_on else "#"
     for section in page.sections:
-        lines += _section(section)
+        lines += _section(section, level)
     if page.notes:
         lines += ["## Left out", "", *_items(page.notes), ""]
     lines += [
@@ -60,16 +68,16 @@ def render(page: HealthPage) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _section(section: HealthSection) -> list[str]:
-    lines = [f"# {text(section.answer)}", "", *_items(section.reasons), ""]
+def _section(section: HealthSection, level: str) -> list[str]:
+    lines = [f"{level} {text(section.answer)}", "", *_items(section.reasons), ""]
     if section.next_step:
         lines += [f"Next: {code(section.next_step, 1_000)}", ""]
     lines += [*_items(section.series), ""]
     for each in section.tables:
-        lines += [f"## {text(each.title)}", "", table(each.head, each.rows, each.right), ""]
+        lines += [f"{level}# {text(each.title)}", "", table(each.head, each.rows, each.right), ""]
         lines += [*_items(each.notes), ""] if each.notes else []
     for title, said in (("False alarms", section.false_alarms), ("Warnings", section.warnings)):
-        lines += [f"## {title}", "", *_items(said), ""] if said else []
+        lines += [f"{level}# {title}", "", *_items(said), ""] if said else []
     return lines
 
 

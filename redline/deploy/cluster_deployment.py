@@ -23,13 +23,13 @@ from redline.deploy.cluster_facts import machine_facts, machine_notes
 from redline.deploy.cluster_failures import broken_container, crash_error, warnings_about
 from redline.deploy.cluster_logs import log_path
 from redline.deploy.cluster_objects import Made, note_place
-from redline.deploy.cluster_pods import Pod, loss_of, pod_of, texts
+from redline.deploy.cluster_pods import Pod, is_taken, loss_of, pod_of, texts
 from redline.deploy.cluster_router import reach_facts
 from redline.deploy.cluster_start import Served, Starting, require_alike
 from redline.deploy.cluster_target import Limits, Target, Way
 from redline.deploy.deployer import Order
 from redline.deploy.manifests import MANIFESTS, pod_labels, router_pod_labels
-from redline.errors import ClusterError, DeployError, ReplicaDiedError, ServerDiedError, UsageError
+from redline.errors import ClusterError, DeployError, PodLostError, ReplicaDiedError, ServerDiedError, UsageError
 from redline.model import BuildKind, ClusterSettings, Endpoint, Replica
 
 PROGRESS_EVERY_S = 30.0
@@ -60,7 +60,8 @@ class ClusterDeployment:
     def wait_ready(self) -> Endpoint:
         """The endpoint: the pods in the order of their names, or the router. Says what it waits for.
 
-        Raises: ServerExitedError, OutOfMemoryError, ServerNotReadyError or ClusterError with the pod's own words.
+        Raises: ServerExitedError, OutOfMemoryError, ServerNotReadyError, NoImageError or ClusterError with the pod's
+        own words.
         """
         started, said, said_at = time.monotonic(), "", 0.0
         while not self._settled.wait(_POLL_S):
@@ -78,7 +79,8 @@ class ClusterDeployment:
 
         A cluster that does not say is no death: one such look is told and passed over, since what happened meanwhile is
         seen at the next one. Raises: ReplicaDiedError naming the pod (ServerDiedError or OutOfMemoryError if only one
-        serves and it is that one), ClusterError at the second look in a row that tells nothing.
+        serves and it is that one), PodLostError if the pod was taken away or routes, ClusterError at the second look
+        in a row that tells nothing.
         """
         if not self._ready_pods:
             return
@@ -164,12 +166,13 @@ class ClusterDeployment:
 
     def _died(self, before: Pod, pod: Pod | None, loss: str) -> DeployError:
         target, order = self._target, self._target.order
-        seen = pod if pod is not None and pod.uid == before.uid else before
         if pod is not None and pod.uid == before.uid:
             target.keep_logs((pod,))
+        if pod is None or is_taken(before, pod):
+            return self._lost(f"pod {before.name}", before, f"was taken away while it was in use: {loss}", loss)
         problem = f"pod {before.name} on {before.node or 'an unknown node'} died while it was in use: {loss}"
         expected = "a pod that runs until Redline ends it"
-        broken = broken_container(seen) if seen is pod else None
+        broken = broken_container(pod)
         if broken is not None:
             error = crash_error(
                 broken,
@@ -191,13 +194,16 @@ class ClusterDeployment:
             return error
         return ReplicaDiedError(error.problem, expected=error.expected, found=error.found, next_step=error.next_step)
 
-    def _router_died(self, before: Pod, loss: str) -> ReplicaDiedError:
+    def _router_died(self, before: Pod, loss: str) -> PodLostError:
+        return self._lost(f"the router's pod {before.name}", before, f"died while it was in use: {loss}", loss)
+
+    def _lost(self, name: str, before: Pod, what: str, loss: str) -> PodLostError:
         """Not the build's fault, and what was measured past it is evidence of nothing."""
         order = self._target.order
         said = warnings_about(self._target.cluster, self._target.namespace, before.name)
-        return ReplicaDiedError(
-            f"the router's pod {before.name} on {before.node or 'an unknown node'} died while it was in use: {loss}",
-            expected="a router that runs until Redline ends it",
+        return PodLostError(
+            f"{name} on {before.node or 'an unknown node'} {what}",
+            expected="a pod that runs until Redline ends it",
             found="\n    ".join((loss, *said)),
             next_step=f"see what the cluster did to it: kubectl get events; its log: {order.log_dir}",
         )

@@ -23,6 +23,16 @@ _NEVER_PULLED = re.compile(
     r"|invalid reference",
     re.IGNORECASE,
 )
+_NO_IMAGE = re.compile(
+    r"\S: not found|manifest for \S+ not found|manifest unknown|name unknown|no match for platform"
+    r"|no matching manifest for|no image found in .* for architecture|invalid reference",
+    re.IGNORECASE,
+)
+_UNSURE = re.compile(
+    r"authori[sz]|authentication required|denied|forbidden"  # whoever is refused knows nothing
+    r"|no such host|dial tcp|timeout|x509|\beof\b|too ?many ?requests",
+    re.IGNORECASE,
+)
 _PULLING = frozenset({"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable"})
 _MISCONFIGURED = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 _STARTING = frozenset({"ContainerCreating", "PodInitializing", ""})
@@ -242,6 +252,32 @@ def trouble_of(pod: Pod) -> Trouble | None:
     return None
 
 
+def is_no_image(said: str) -> bool:
+    """True if words about a pull say that there is no such image, or none for this processor, or no such name.
+
+    Not where a registry refuses this account, from which it may hide what it has, or is out of reach.
+    Source: the words of containerd, cri-o and docker in the kubelet's ErrImagePull, from their issue trackers.
+    """
+    return bool(_NO_IMAGE.search(said)) and not _UNSURE.search(said)
+
+
+def has_no_image(container: Container) -> bool:
+    """True if a container waits for an image that does not exist, or whose name is none."""
+    if container.waiting == "InvalidImageName":
+        return True
+    return container.waiting in _PULLING and is_no_image(container.waiting_message)
+
+
+def is_pulling(container: Container) -> bool:
+    """True if a container waits for an image that could not be pulled so far."""
+    return container.waiting in _PULLING
+
+
+def has_begun(container: Container) -> bool:
+    """True if it was run at least once, whatever became of it."""
+    return container.running or container.ended is not None or container.restart_count > 0
+
+
 def _container_trouble(pod: Pod, container: Container) -> Trouble | None:
     waiting, said = container.waiting, container.waiting_message
     what = f"{container.name} {waiting}: {said}".removesuffix(": ")
@@ -287,6 +323,17 @@ def loss_of(before: Pod, now: Pod | None) -> str:
             ended = f" ({container.ended.text})" if container.ended else ""
             return f"its container {container.name} ended{ended}"
     return ""
+
+
+def is_taken(before: Pod, now: Pod | None) -> bool:
+    """True if a loss is the whole pod's: gone, replaced, evicted, being ended, or on a node that went.
+
+    Its containers end then too, which says nothing of them. Source: Kubernetes, Pod lifecycle: the kubelet restarts a
+    container that ends, and only what ends pods writes a reason beside Failed, or a DisruptionTarget.
+    """
+    if now is None or now.uid != before.uid or now.ending or now.disrupted:
+        return True
+    return now.phase == "Unknown" or (now.phase == "Failed" and bool(now.reason))
 
 
 def _is_down(container: Container) -> bool:

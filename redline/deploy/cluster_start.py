@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -15,14 +16,33 @@ import httpx
 from redline.deploy.cluster_client import Json
 from redline.deploy.cluster_failures import broken_container, crash_error, image_problem, warnings_about
 from redline.deploy.cluster_logs import log_path
-from redline.deploy.cluster_pods import Pod, Trouble, is_over, pod_of, summary, trouble_of
+from redline.deploy.cluster_pods import (
+    Container,
+    Pod,
+    Trouble,
+    has_begun,
+    has_no_image,
+    is_no_image,
+    is_over,
+    is_pulling,
+    pod_of,
+    summary,
+    trouble_of,
+)
 from redline.deploy.cluster_ready import JUDGED, contradiction, unready
 from redline.deploy.cluster_router import not_readable, require_pinned
 from redline.deploy.cluster_target import Target
 from redline.deploy.diagnosis import last_line
 from redline.deploy.endpoint import COMPLETION_S_MAX, ask_first, ask_version, is_answered, open_client
 from redline.deploy.manifests_text import object_name
-from redline.errors import ClusterError, DeployError, ServerDiedError, ServerExitedError, ServerNotReadyError
+from redline.errors import (
+    ClusterError,
+    DeployError,
+    NoImageError,
+    ServerDiedError,
+    ServerExitedError,
+    ServerNotReadyError,
+)
 
 SUMMARY_LINE_COUNT_MAX = 4
 
@@ -180,44 +200,88 @@ class Starting:
 
     def _hopeless(self, trouble: Trouble, seen: Seen) -> DeployError:
         self._target.keep_logs(seen.all_pods)
-        recipe, order = self._target.order.recipe, self._target.order
+        order = self._target.order
         pod = next((each for each in seen.all_pods if each.name == trouble.pod), None)
         broken = broken_container(pod) if pod is not None and trouble.container else None
         if pod is not None and broken is not None:
-            return crash_error(
-                broken,
-                ServerExitedError if pod in seen.pods else DeployError,
-                problem=f"pod {pod.name} on {pod.node or 'no node'}: {trouble.text}",
-                expected=f"a completion within {recipe.start_s_max:g} s",
-                platform=order.sut.pin.platform,
-                log_path=log_path(order.log_dir, order.name, pod.name, broken.name),
-            )
+            return self._crashed(trouble, pod, broken, is_server=pod in seen.pods and not broken.initialises)
+        said = (trouble.text, *warnings_about(self._target.cluster, self._target.namespace, trouble.pod))
+        if pod is not None and pod in seen.pods and self._has_no_image(pod, said):
+            return self._no_image(said)
         advice = {
             "place": "free or add nodes, or correct accelerator_resource and node_selector in [cluster]",
             "pull": "see whether the nodes reach the registry and image_pull_secret may read it",
             "configuration": "the text names what is missing, refused or contradicts itself: the image's reference and "
             "image_pull_secret in [cluster], a Secret, a claim",
         }
-        said = (trouble.text, *warnings_about(self._target.cluster, self._target.namespace, trouble.pod))
         return ClusterError(
             f"{order.name} cannot be served as it stands",
             expected="pods that find a node, their image and their configuration",
             found="\n    ".join(said),
-            next_step=advice.get(trouble.hope, "correct the build's image reference"),
+            next_step=advice.get(trouble.hope, "correct the image's reference"),
         )
 
-    def _not_ready(self, seen: Seen) -> ServerNotReadyError:
+    def _crashed(self, trouble: Trouble, pod: Pod, broken: Container, *, is_server: bool) -> DeployError:
+        """The error for a container that only crashes; one that is no server of the build is the cluster's."""
+        order = self._target.order
+        error = crash_error(
+            broken,
+            ServerExitedError,
+            problem=f"pod {pod.name} on {pod.node or 'no node'}: {trouble.text}",
+            expected=f"a completion within {order.recipe.start_s_max:g} s",
+            platform=order.sut.pin.platform,
+            log_path=log_path(order.log_dir, order.name, pod.name, broken.name),
+        )
+        if is_server:
+            return error
+        return ClusterError(error.problem, expected=error.expected, found=error.found, next_step=error.next_step)
+
+    def _has_no_image(self, pod: Pod, said: Sequence[str]) -> bool:
+        """True if the image of the build is not to be had: by its server's container, or by the words of the events.
+
+        While an older kubelet waits before it pulls again, only the events still say why the last pull failed.
+        """
+        container = pod.serving(self._target.image_digest)
+        if container is None:
+            return False
+        pulls = [line for line in said if "Failed to pull image" in line and container.image in line]
+        return has_no_image(container) or (is_pulling(container) and any(map(is_no_image, pulls[:1])))
+
+    def _no_image(self, said: Sequence[str]) -> NoImageError:
+        order = self._target.order
+        return NoImageError(
+            f"{order.name} has no image that can be served",
+            expected=f"an image that its registry still has, for the nodes' processor: {order.sut.pin.url}",
+            found="\n    ".join(said),
+            next_step="check the digest; nightly tags are deleted after some weeks, so mirror what is to be measured "
+            "again",
+        )
+
+    def _not_ready(self, seen: Seen) -> DeployError:
+        """The error for what was not ready in time: the build's only if each server was begun and one is not ready."""
         target = self._target
         target.keep_logs(seen.all_pods)
         said = (seen.text, *warnings_about(target.cluster, target.namespace, object_name(target.order)))
-        return ServerNotReadyError(
+        if any(self._has_no_image(pod, said) for pod in seen.pods if not pod.ending):
+            return self._no_image(said)
+        is_builds = self._all_begun(seen) and not seen.has_all_pods
+        return (ServerNotReadyError if is_builds else ClusterError)(
             f"{target.order.name} was not ready in time",
             expected=f"a completion within {target.order.recipe.start_s_max:g} s, and {target.limits.start_margin_s:g} "
             "s for finding a node and pulling the image",
             found="\n    ".join(said),
             next_step=f"read the logs in {target.order.log_dir}; raise start_s_max in recipe "
-            f"{target.order.recipe.name} if it is only slow",
+            f"{target.order.recipe.name} if it is only slow"
+            if is_builds
+            else "see what the cluster waits for: nodes, a queue, a quota, an image, a gateway",
         )
+
+    def _all_begun(self, seen: Seen) -> bool:
+        """True if every server that was asked for has a pod on a node, and was run in it at least once."""
+        there = [pod for pod in seen.pods if pod.node and not pod.ending and pod.phase not in ("Failed", "Succeeded")]
+        servers = [pod.serving(self._target.image_digest) for pod in there]
+        begun = [each for each in servers if each is not None and has_begun(each)]
+        return len(begun) >= self._target.order.replica_count and len(begun) == len(there)
 
     # --- asking ---------------------------------------------------------------------------------------------
 

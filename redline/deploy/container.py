@@ -169,8 +169,8 @@ def launch_container(
     The image is pulled before, if it is not there. `devices`: the accelerators it sees, () for all of the host's;
     `port` None lets the kernel choose; `cpu_ids` () means all.
 
-    Raises: UsageError for an order that cannot be served so; PortTakenError if `port` is in use; ContainerError if the
-    engine refuses; DeployError if something survives the end.
+    Raises: UsageError for an order that cannot be served so; PortTakenError if `port` is in use; NoImageError if
+    there is none for this machine; ContainerError if the engine refuses; DeployError if something survives the end.
     """
     pull_log = order.log_dir / f"{order.name}.pull.log"
     image = ensure_image(engine, _image(order), pull_log, on_progress)

@@ -208,7 +208,8 @@ def digest_of(reference: str) -> str:
 def ensure_image(engine: Engine, reference: str, log_path: Path, on_progress: Callable[[str], None]) -> Image:
     """The pinned image on this machine, pulled if it is not there yet; `on_progress` gets a line now and then.
 
-    Raises: ContainerError if it cannot be pulled, or if what is there then has another digest.
+    Raises: NoImageError if there is none for this machine, ContainerError if it cannot be pulled, or if what is there
+    then has another digest.
     """
     image = image_of(engine, reference)
     if image is None:

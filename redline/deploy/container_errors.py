@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from redline.deploy.diagnosis import clean_line
-from redline.errors import ContainerError
+from redline.errors import ContainerError, DeployError, NoImageError
 
 LINES_MAX = 4
 _NO_NEWS = re.compile(r"^(\[\]|See 'docker|Run 'docker|Usage:|time=.*level=(warning|info|debug)|#|\s*$)")
@@ -23,12 +23,16 @@ _ENGINE_LINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`words`: of the engine, any case; the rest is what an error says, {engine} and {subject} filled in."""
+    """`words`: of the engine, any case; the rest is what an error says, {engine} and {subject} filled in.
+
+    `of_image`: it is the image, and no other state of this host would run it.
+    """
 
     words: str
     problem: str
     expected: str
     next_step: str
+    of_image: bool = False
 
 
 RULES = (
@@ -57,10 +61,12 @@ RULES = (
         "free space where the engine keeps its data ({program} system df, {program} image prune)",
     ),
     Rule(
-        r"no matching manifest for|exec format error|does not match the (specified|host) platform",
+        r"no matching manifest for|no image found in .* for architecture|exec format error"
+        r"|does not match the (specified|host) platform",
         "the image is for another kind of machine: {subject}",
         "an image for this processor",
         "pin the digest of the image for this architecture",
+        of_image=True,
     ),
     Rule(
         r"access denied|unauthorized|authentication required|no basic auth credentials|denied: requested|403 forbidden",
@@ -69,10 +75,18 @@ RULES = (
         "log in to its registry ({program} login HOST) as the account that runs Redline, or correct the name",
     ),
     Rule(
-        r"manifest unknown|manifest for \S+ not found|no such image|image not known|name unknown",
+        r"manifest unknown|manifest for \S+ not found|name unknown|failed to resolve reference \S+ \S+: not found"
+        r"|invalid reference format",
         "there is no such image: {subject}",
         "an image that its registry still has",
         "check the digest; nightly tags are deleted after some weeks, so mirror what is to be measured again",
+        of_image=True,
+    ),
+    Rule(
+        r"no such image|image not known",
+        "the image is no longer on this machine: {subject}",
+        "an image that stays once it was pulled",
+        "nothing else may remove images during a measurement; the next start pulls it again",
     ),
     Rule(
         r"no such host|connection refused|i/o timeout|tls handshake timeout|x509: |network is unreachable"
@@ -158,6 +172,7 @@ RULES = (
         "this is no vLLM image: it has no python3: {subject}",
         "an image in which python3 finds vllm",
         "check the digest",
+        of_image=True,
     ),
     Rule(
         r"setting rlimit",
@@ -190,15 +205,18 @@ def is_refusal(exit_status: int, lines: Sequence[str]) -> bool:
     return exit_status in (125, 126, 127) and any(_ENGINE_LINE.match(clean_line(line).strip()) for line in lines)
 
 
-def engine_error(engine: str, action: str, lines: Sequence[str], *, subject: str = "") -> ContainerError:
-    """The error for what an engine refused. `engine`: its label, `action`: what it was to do, `subject`: with what."""
+def engine_error(engine: str, action: str, lines: Sequence[str], *, subject: str = "") -> DeployError:
+    """The error for what an engine refused. `engine`: its label, `action`: what it was to do, `subject`: with what.
+
+    A NoImageError where it is the image itself, a ContainerError otherwise.
+    """
     said = engine_lines(lines)
     text = "\n".join(said)
     found = "\n    ".join(said) or "nothing"
     names = {"engine": engine, "program": engine.split(" ", maxsplit=1)[0], "subject": subject}
     for rule in RULES:
         if re.search(rule.words, text, re.IGNORECASE):
-            return ContainerError(
+            return (NoImageError if rule.of_image else ContainerError)(
                 rule.problem.format(**names).removesuffix(": "),
                 expected=rule.expected.format(**names),
                 found=found,

@@ -15,7 +15,7 @@ from redline.deploy.container_errors import engine_error, is_refusal
 from redline.deploy.diagnosis import Ending, clean_line, read_tail
 from redline.deploy.start import Identity, Start
 from redline.deploy.supervisor_program import live_descendants
-from redline.errors import ContainerError, DeployError
+from redline.errors import ContainerError, DeployError, NoImageError
 from redline.model import BuildPin
 
 CLOCK_SLACK_S = 2.0
@@ -80,14 +80,15 @@ class ContainerStart(Start):
     def identity(self) -> Identity:
         """What runs, asked of the engine and in the container.
 
-        Raises: ContainerError if it is another image than the pinned one, or holds vLLM of another commit.
+        Raises: ContainerError if it is another image than the pinned one, NoImageError if it holds vLLM of another
+        commit.
         """
         self._require_pinned_image()
         said = python_in(self.engine, self.name, WHO_IS_IT)
         found = _told(said.output) if said.status == 0 else {}
         version, commit = found.get("version"), found.get("commit", "")
         if commit and self.pin.commit and not self.pin.commit.startswith(commit):
-            raise ContainerError(
+            raise NoImageError(
                 "the image holds vLLM of another commit than the pin says",
                 expected=self.pin.commit,
                 found=commit,
@@ -118,7 +119,7 @@ class ContainerStart(Start):
             )
 
     def explain(self, ending: Ending) -> DeployError | None:
-        """A ContainerError where the engine refused to run the container; None where the server ended."""
+        """A ContainerError, or a NoImageError, where the engine refused to run it; None where the server ended."""
         lines = read_tail(self.guard.log_path, self.log_offset)
         if is_refusal(ending.exit_status, lines):
             return engine_error(self.engine.label, "run the container", lines, subject=str(self.pin.url))

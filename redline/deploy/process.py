@@ -31,6 +31,12 @@ from redline.units import NS_PER_S, seconds
 
 POLL_S = 0.15
 HEALTH_S_MAX = 5.0
+HEALTH_AFTER_LOSS_S_MAX = 60.0
+"""How long a server in use that lost a process may take to say that it is healthy: as long as for /metrics."""
+
+HEALTHY_ANSWERS_MIN = 3
+"""Healthy answers, one a call, after which a lost process was a helper: an engine's loss is noticed in a moment."""
+
 PORT_ATTEMPTS_MAX = 3
 """How often a start is tried when somebody else takes the port that was free a moment ago."""
 
@@ -63,7 +69,7 @@ class LocalServer:
         self._settled = threading.Event()
         self._outcome: Endpoint | BaseException | None = None
         self._ready_pids: frozenset[int] = frozenset()
-        self._lost_pids: frozenset[int] = frozenset()
+        self._healthy_counts: dict[int, int] = {}
         self._current = plan.start()
         on_progress(f"starting {plan.label} on port {self._current.port}, log: {plan.log_path}")
         self._watcher = threading.Thread(target=self._watch, name=f"start {plan.label}", daemon=True)
@@ -110,33 +116,43 @@ class LocalServer:
     def check_alive(self) -> None:
         """Nothing if the server still runs; costs a millisecond. Call it between windows, not within one.
 
-        Once a process of it was lost, /health is asked at every call: it may have been a helper that was done, or the
-        engine, whose loss the server itself notices only a moment later.
+        Once a process of it was lost, /health is asked too: the process may have been a helper that was done, or the
+        engine, whose loss the server itself notices only a moment later. After HEALTHY_ANSWERS_MIN calls in which the
+        server was healthy the process is forgotten. Those calls cost a request each; one to a server that hangs costs
+        up to 2 * HEALTH_AFTER_LOSS_S_MAX + ENGINE_LOST_S_MAX seconds before it is called dead, and an engine whose loss
+        the server keeps to itself for that many calls is found only by the requests that fail.
 
         Raises: ServerDiedError if it ended, or lost one of its processes and is no longer healthy;
         OutOfMemoryError if memory was the reason.
         """
-        start = self._current
-        if start.exit_status() is not None:
+        if self._current.exit_status() is not None:
             raise self._died("it ended")
         table = process_table()
-        self._lost_pids |= {pid for pid in self._ready_pids if table and table.get(pid, (0, "Z"))[1] in "ZX"}
-        if not self._lost_pids:
+        lost = {pid for pid in self._ready_pids if table and table.get(pid, (0, "Z"))[1] in "ZX"}
+        self._healthy_counts |= dict.fromkeys(lost - self._healthy_counts.keys(), 0)
+        if not self._healthy_counts:
             return
+        if not self._is_healthy_after_loss():
+            pids = sorted(self._healthy_counts)
+            raise self._died(f"its process{'es' if len(pids) > 1 else ''} {', '.join(map(str, pids))} ended")
+        counts = {pid: count + 1 for pid, count in self._healthy_counts.items()}
+        self._healthy_counts = {pid: count for pid, count in counts.items() if count < HEALTHY_ANSWERS_MIN}
+        self._ready_pids -= counts.keys() - self._healthy_counts.keys()
+
+    def _is_healthy_after_loss(self) -> bool:
+        """True if it says so, at once or when asked again: slow to answer is no death."""
         if self._says_it_is_healthy():
-            return
+            return True
         deadline = time.monotonic() + ENGINE_LOST_S_MAX
-        while start.exit_status() is None and time.monotonic() < deadline:
+        while self._current.exit_status() is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
-        if self._says_it_is_healthy():
-            return  # it was slow to answer, which is no death
-        raise self._died(f"its process {min(self._lost_pids)} ended")
+        return self._says_it_is_healthy()
 
     def _says_it_is_healthy(self) -> bool:
         if self._current.exit_status() is not None:
             return False
         with open_client(self._current.base_url) as client:
-            healthy = is_healthy(client, HEALTH_S_MAX)
+            healthy = is_healthy(client, HEALTH_AFTER_LOSS_S_MAX)
         return healthy and self._current.exit_status() is None
 
     def close(self) -> None:
@@ -215,6 +231,13 @@ class LocalServer:
         except httpx.HTTPError as error:
             raise ServerDiedError(
                 f"{self._plan.label} answered a completion but not /version", found=f"{type(error).__name__}: {error}"
+            ) from error
+        except DeployError as error:  # its own server, so no wrong address: this build says nothing that can be used
+            raise ServerNotReadyError(
+                f"{self._plan.label} answered a completion but does not say its version",
+                expected=error.expected,
+                found=error.found,
+                next_step=f"read {self.log_path}; a build without /version cannot be told from another",
             ) from error
         identity = start.identity()
         return Endpoint(

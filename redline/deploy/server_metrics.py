@@ -31,8 +31,10 @@ def parse_counters(text: str) -> dict[str, float]:
     return counters
 
 
-def read_counters(base_url: str, api_key: str | None = None, *, timeout_s: float = TIMEOUT_S) -> dict[str, float]:
-    """The counters now; empty if the server offers none, or says nothing within `timeout_s`.
+def read_counters(
+    base_url: str, api_key: str | None = None, *, timeout_s: float = TIMEOUT_S
+) -> dict[str, float] | None:
+    """The counters now; empty if the server offers none, None if it says nothing within `timeout_s`.
 
     Raises ServerDiedError if nobody listens there any more, or the connection breaks.
     """
@@ -41,7 +43,7 @@ def read_counters(base_url: str, api_key: str | None = None, *, timeout_s: float
             f"{base_url}/metrics", headers=headers(api_key), verify=trust(), timeout=timeout_s, trust_env=False
         )
     except (httpx.ReadTimeout, httpx.PoolTimeout, httpx.WriteTimeout):
-        return {}  # not known to be dead: what was not read is said by the validity rules
+        return None  # not known to be dead, nor to offer none
     except httpx.HTTPError as error:
         raise ServerDiedError(
             "the server stopped answering /metrics",
@@ -57,9 +59,9 @@ def read_counters(base_url: str, api_key: str | None = None, *, timeout_s: float
         return {}  # not Prometheus text: as good as none; the validity rule says that they are not reported
 
 
-def difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+def difference(before: Mapping[str, float] | None, after: Mapping[str, float] | None) -> dict[str, float]:
     """What each counter grew by; counters that did not move are left out. Nothing if either reading is missing."""
-    if not before:
+    if not before or after is None:
         return {}
     grown = {name: value - before.get(name, 0.0) for name, value in after.items()}
     return {name: value for name, value in sorted(grown.items()) if value != 0.0}

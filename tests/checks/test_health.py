@@ -12,7 +12,7 @@ from scipy import special
 
 from checks.false_alarms import AARound, count_alarms, exact_interval, gates_needed, judged_again, resample
 from checks.gate import Key, PairedReadings, judge_suite, suite_pair_limit
-from checks.health import SuiteHealth, Support, suite_health
+from checks.health import SuiteHealth, Support, suite_health, together
 from checks.metric_health import Margin, WindowReading, metric_health, pair_df_needed, variance_high
 from checks.power import detectable_log, repeats_best
 from checks.prior import NO_PRIOR, VariancePrior, fit_prior
@@ -375,3 +375,11 @@ def test_readings_without_a_logarithm_are_left_out() -> None:
     assert found[THREE[0]].round_count == 5
     assert judged(rounds).counted.invalid_count == 1
     assert NO_PRIOR.df == 0
+
+
+def test_series_of_one_suite_answer_together() -> None:
+    """One that refutes decides, whatever its place; else one that supports; a stray one takes nothing from either."""
+    yes, no, little = Support.SUPPORTED, Support.NOT_SUPPORTED, Support.NOT_ENOUGH
+    assert together([]) is together([little, little]) is little
+    assert together([yes, little]) is together([little, yes]) is yes
+    assert together([yes, no]) is together([no, yes]) is together([little, no]) is no

@@ -19,6 +19,7 @@ from redline.deploy.llmd import LlmdDeployer
 from redline.deploy.routing import endpoint_picker_config
 from redline.errors import (
     ClusterError,
+    PodLostError,
     ReplicaDiedError,
     ServerDiedError,
 )
@@ -112,6 +113,7 @@ def test_a_replica_that_dies_is_named(cluster, tmp_path):
             assert cluster.state.changed.wait_for(lambda: restarts(cluster, victim) > 0, 60)
         with pytest.raises(ReplicaDiedError) as caught:
             deployment.check_alive()
+    assert type(caught.value) is ReplicaDiedError
     assert f"pod {victim} on node-b" in caught.value.problem
     assert "ended by SIGKILL" in caught.value.found
     assert left(cluster) == []
@@ -140,17 +142,17 @@ def test_the_only_server_that_dies_says_why(cluster, tmp_path):
 
 
 def test_a_pod_that_somebody_deletes_is_missed(cluster, tmp_path):
-    """A pod that is evicted or deleted is a loss, though another would take its place."""
+    """A pod that is evicted or deleted is a loss, though another would take its place, and no build's fault."""
     with deployed(tmp_path) as deployment:
         pod = deployment.wait_ready().replicas[0].name
         cluster.tell_pod(pod, phase="Failed", reason="Evicted", message="The node was low on resource: memory.")
-        with pytest.raises(ServerDiedError, match="Evicted The node was low"):
+        with pytest.raises(PodLostError, match="taken away while it was in use: Failed Evicted The node was low"):
             deployment.check_alive()
         cluster.kubelet.kill(pod)
         cluster.state.delete("pods", NAMESPACE, pod, {})
         with cluster.state.changed:
             assert cluster.state.changed.wait_for(lambda: not cluster.state.names("pods"), 60)
-        with pytest.raises(ServerDiedError, match="it is gone"):
+        with pytest.raises(PodLostError, match="it is gone"):
             deployment.check_alive()
 
 

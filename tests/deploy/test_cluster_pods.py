@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from redline.deploy.cluster_facts import machine_facts, machine_notes
-from redline.deploy.cluster_pods import loss_of, pod_of, summary, trouble_of
+from redline.deploy.cluster_pods import has_no_image, is_taken, loss_of, pod_of, summary, trouble_of
 from redline.deploy.cluster_ready import contradiction, unready
 
 DIGEST = "sha256:" + "a" * 64
@@ -118,26 +118,65 @@ def test_a_status_that_is_odd_is_no_crash(status: Any):
 
 
 @pytest.mark.parametrize(
-    ("now", "loss"),
+    ("now", "loss", "taken"),
     [
-        (None, "it is gone"),
-        (pod() | {"metadata": {"name": "p-0", "uid": "2"}}, "it is gone"),
+        (None, "it is gone", True),
+        (pod() | {"metadata": {"name": "p-0", "uid": "2"}}, "it is gone", True),
         (
-            pod(phase="Failed", reason="Evicted", message="The node was low on memory"),
+            pod(
+                phase="Failed",
+                reason="Evicted",
+                message="The node was low on memory",
+                container={"state": {"terminated": {"exitCode": 137, "reason": "Error"}}},
+            ),
             "Failed Evicted The node was low",
+            True,
         ),
-        (pod(container=ended(1, restartCount=1, ready=True)), "its container main ended (Error, exit code 1)"),
-        (pod(container={"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}), "ended (OOMKilled"),
+        (pod(phase="Unknown"), "Unknown", True),
+        (pod(phase="Failed"), "Failed", False),
+        (pod(container=ended(1, restartCount=1, ready=True)), "its container main ended (Error, exit code 1)", False),
+        (pod(container={"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}), "ended (OOMKilled", False),
         (
             pod(conditions=[{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}])
             | {"metadata": {"name": "p-0", "uid": "1", "deletionTimestamp": "now"}},
             "it is being ended: PreemptionByScheduler",
+            True,
         ),
     ],
 )
-def test_a_loss_says_what_happened(now: dict[str, Any] | None, loss: str):
-    """Gone, replaced, evicted, started anew, out of memory, preempted: each in its own words."""
-    assert loss in loss_of(pod_of(pod()), pod_of(now) if now is not None else None)
+def test_a_loss_says_what_happened(now: dict[str, Any] | None, loss: str, taken: bool):
+    """Gone, replaced, evicted, started anew, out of memory: each in its words, and whether the cluster did it."""
+    before, after = pod_of(pod()), pod_of(now) if now is not None else None
+    assert loss in loss_of(before, after)
+    assert is_taken(before, after) is taken
+
+
+NOT_FOUND = f'failed to resolve reference "r/i@{DIGEST}": r/i@{DIGEST}: not found'
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "gone"),
+    [
+        ("InvalidImageName", "", True),
+        ("ErrImagePull", f"rpc error: code = NotFound desc = {NOT_FOUND}", True),
+        ("ImagePullBackOff", f'Back-off pulling image "r/i": ErrImagePull: {NOT_FOUND}', True),
+        ("ErrImagePull", "reading manifest sha256:aa in r/i: manifest unknown", True),
+        ("ErrImagePull", "Error response from daemon: manifest for r/i not found: manifest unknown", True),
+        ("ErrImagePull", "no match for platform in manifest: not found", True),
+        ("ErrImagePull", 'no image found in manifest list for architecture "arm64", OS "linux"', True),
+        ("ImagePullBackOff", 'Back-off pulling image "r/i"', False),
+        ("ErrImagePull", "pull access denied, repository does not exist or may require authorization", False),
+        ("ErrImagePull", "failed to authorize: failed to fetch anonymous token: 404: not found", False),
+        ("ErrImagePull", 'exec: "credential-helper": executable file not found in $PATH', False),
+        ("ErrImagePull", 'failed to do request: Head "https://r/v2": dial tcp: lookup r: no such host', False),
+        ("ErrImageNeverPull", "is not present with pull policy of Never", False),
+        ("CreateContainerConfigError", 'secret "x": not found', False),
+    ],
+)
+def test_an_image_is_gone_only_where_that_is_said(reason: str, message: str, gone: bool):
+    """A registry out of reach, a refused login and a node's own trouble say nothing about the image."""
+    (container,) = pod_of(pod(phase="Pending", container=waiting(reason, message))).containers
+    assert has_no_image(container) is gone
 
 
 def test_a_probe_that_fails_under_load_is_no_loss():

@@ -12,6 +12,7 @@ from redline.deploy.kserve import KServeDeployer
 from redline.errors import (
     ClusterError,
     DeployError,
+    NoImageError,
     OutOfMemoryError,
     ServerExitedError,
     ServerNotReadyError,
@@ -20,7 +21,7 @@ from redline.errors import (
 from redline.model import BuildKind, BuildPin, SystemUnderTest
 from tests.fakes.kubernetes_api import Fault
 from tests.fakes.kubernetes_cluster import NAMESPACE, SimulatedCluster, play_controllers, pod_plan, simulated_cluster
-from tests.fakes.kubernetes_orders import QUICK, answered, cluster_order, deployed, left
+from tests.fakes.kubernetes_orders import IMAGE, QUICK, answered, cluster_order, deployed, left
 
 
 @pytest.fixture
@@ -84,18 +85,83 @@ def held(reason: str, message: str = "", **more: Any) -> dict[str, Any]:
     ("status", "words"),
     [
         (held("Unschedulable", "0/4 nodes are available: 4 Insufficient nvidia.com/gpu."), "4 Insufficient"),
-        (held("ErrImagePull", "manifest unknown"), "manifest unknown"),
+        (held("ErrImagePull", "pull access denied"), "pull access denied"),
         (held("ImagePullBackOff", "i/o timeout"), "i/o timeout"),
         (held("CreateContainerConfigError", 'secret "hub" not found'), 'secret "hub" not found'),
     ],
 )
 def test_what_cannot_heal_ends_the_wait_early(cluster, tmp_path, status, words):
-    """No node, no image, no secret: an error with the cluster's words, long before the start's own bound."""
+    """No node, no pull, no secret: an error with the cluster's words, long before the start's own bound."""
     cluster.script = pod_that_waits(**status)
     with pytest.raises(ClusterError) as caught, deployed(tmp_path, start_s_max=600.0) as deployment:
         deployment.wait_ready()
     assert words in caught.value.found
     assert left(cluster) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "pulled"),
+    [
+        (held("ErrImagePull", "manifest unknown"), ""),
+        (held("InvalidImageName"), ""),
+        (held("ImagePullBackOff", f'Back-off pulling image "{IMAGE}"'), f"{IMAGE}: not found"),
+    ],
+)
+def test_an_image_that_is_gone_is_the_builds_fault(cluster, tmp_path, status, pulled):
+    """No other cluster helps: told as the build's, also where only the events still say why the last pull failed."""
+    wait = pod_that_waits(**status)
+
+    def script(simulated: SimulatedCluster, plural: str, made: dict[str, Any]) -> None:
+        if pulled:
+            warn(simulated, f"{made['metadata']['name']}-0", f'Failed to pull image "{IMAGE}": {pulled}')
+        wait(simulated, plural, made)
+
+    cluster.script = script
+    with pytest.raises(NoImageError) as caught, deployed(tmp_path, start_s_max=600.0) as deployment:
+        deployment.wait_ready()
+    assert (pulled or "main") in caught.value.found
+    assert IMAGE in caught.value.expected
+    assert left(cluster) == []
+
+
+def warn(simulated: SimulatedCluster, name: str, message: str) -> None:
+    """A warning about an object, as an event."""
+    event = {"metadata": {"name": "e"}, "type": "Warning", "reason": "Failed", "message": message}
+    simulated.state.create("events", NAMESPACE, event | {"involvedObject": {"name": name}})
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+def test_a_server_that_never_began_says_nothing_of_its_build(cluster, tmp_path, is_held):
+    """A pod that a queue holds back, or that creates its container, until the time is over: the cluster's fault."""
+    gate = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": "held by a queue"}
+    cluster.script = pod_that_waits(
+        **({"phase": "Pending", "conditions": [gate]} if is_held else held("ContainerCreating"))
+    )
+    with (
+        pytest.raises(ClusterError, match="not ready in time") as caught,
+        deployed(tmp_path, start_s_max=0.5) as deployment,
+    ):
+        deployment.wait_ready()
+    assert ("held by a queue" if is_held else "ContainerCreating") in caught.value.found
+    assert left(cluster) == []
+
+
+def test_a_server_that_ran_and_is_not_ready_is_its_builds(cluster, tmp_path):
+    """On a node, started, and never ready: that is what the build did."""
+    running = {"name": "main", "state": {"running": {}}, "ready": False, "restartCount": 0}
+
+    def script(simulated: SimulatedCluster, plural: str, made: dict[str, Any]) -> None:
+        spec, _, labels = pod_plan(plural, made)
+        pod = simulated.add_pod(made, 0, spec | {"nodeName": "node-a"}, labels)
+        simulated.tell_pod(pod, phase="Running", containerStatuses=[running])
+
+    cluster.script = script
+    with (
+        pytest.raises(ServerNotReadyError, match="not ready in time") as caught,
+        deployed(tmp_path, start_s_max=0.5) as deployment,
+    ):
+        deployment.wait_ready()
+    assert "raise start_s_max" in caught.value.next_step
 
 
 @pytest.mark.slow
@@ -111,6 +177,22 @@ def test_a_server_that_crashes_at_its_start_is_told_by_its_own_words(cluster, tm
     assert left(cluster) == []
 
 
+def test_a_model_that_cannot_be_fetched_is_no_crash_of_the_build(cluster, tmp_path):
+    """The container that fetches it ends again and again: it is not the build's, whose own was never begun."""
+    fetch = {"name": "storage-initializer", "image": "kserve/storage-initializer"}
+    crashed = {"restartCount": 3, "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
+
+    def script(simulated: SimulatedCluster, plural: str, made: dict[str, Any]) -> None:
+        spec, _, labels = pod_plan(plural, made)
+        pod = simulated.add_pod(made, 0, spec | {"nodeName": "node-a", "initContainers": [fetch]}, labels)
+        simulated.tell_pod(pod, initContainerStatuses=[fetch | crashed | {"state": {}}])
+
+    cluster.script = script
+    with pytest.raises(ClusterError, match="storage-initializer ended") as caught, deployed(tmp_path) as deployment:
+        deployment.wait_ready()
+    assert "OOMKilled" in caught.value.found
+
+
 def test_a_pod_that_reaches_its_memory_limit_is_told_so(cluster, tmp_path):
     """OOMKilled is an OutOfMemoryError that names the setting."""
     last = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
@@ -122,7 +204,7 @@ def test_a_pod_that_reaches_its_memory_limit_is_told_so(cluster, tmp_path):
 
 @pytest.mark.slow
 def test_a_service_that_never_becomes_ready_ends_in_time(cluster, tmp_path):
-    """After start_s_max and the margin the error tells what was waited for, with the newest warnings."""
+    """After start_s_max and the margin the error tells what was waited for, with the newest warnings: no build's."""
     cluster.script = lambda simulated, plural, made: simulated.state.create(
         "events",
         NAMESPACE,
@@ -134,7 +216,7 @@ def test_a_service_that_never_becomes_ready_ends_in_time(cluster, tmp_path):
             "involvedObject": {"name": f"{made['metadata']['name']}-kserve-5d9"},
         },
     )
-    with pytest.raises(ServerNotReadyError) as caught, deployed(tmp_path, start_s_max=0.5) as deployment:
+    with pytest.raises(ClusterError, match="in time") as caught, deployed(tmp_path, start_s_max=0.5) as deployment:
         deployment.wait_ready()
     assert "no condition yet" in caught.value.found
     assert "FailedCreate: exceeded quota: gpus" in caught.value.found

@@ -21,7 +21,7 @@ from redline.deploy.container_engine import find_engine, ours
 from redline.deploy.deployer import Order
 from redline.deploy.supervisor import GuardedProcess, guarded
 from redline.deploy.supervisor_program import live_descendants
-from redline.errors import ContainerError, PortTakenError, ServerDiedError, UsageError
+from redline.errors import NoImageError, PortTakenError, ServerDiedError, UsageError
 from redline.model import BuildKind, Endpoint
 from tests.deploy.conformance import ROOT, Setting, Started, is_empty
 from tests.deploy.conftest import FAKES, noted_pids, stand_in_recipe, still_there
@@ -160,7 +160,7 @@ def test_another_commit_is_refused(world, tmp_path):
     """An image that holds another commit than the pin says is not measured."""
     order = container_order(tmp_path)
     order = replace(order, sut=replace(order.sut, pin=replace(order.sut.pin, commit="b" * 40)))
-    with pytest.raises(ContainerError, match="another commit"), ContainerDeployer().deploy(order, print) as deployment:
+    with pytest.raises(NoImageError, match="another commit"), ContainerDeployer().deploy(order, print) as deployment:
         deployment.wait_ready()
     assert is_empty(ContainerSetting(tmp_path, world, "docker"))
 
@@ -169,7 +169,7 @@ def test_refusal_at_the_start_is_the_engines(world, tmp_path):
     """What the engine says when it cannot start the container is told as its words, not as the server's."""
     world.say(says={"run": ['docker: Error response from daemon: exec: "python3": executable file not found', 127]})
     with (
-        pytest.raises(ContainerError, match="no vLLM image"),
+        pytest.raises(NoImageError, match="no vLLM image"),
         ContainerDeployer().deploy(container_order(tmp_path), print) as deployment,
     ):
         deployment.wait_ready()

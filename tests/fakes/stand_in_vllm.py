@@ -36,6 +36,8 @@ MODES = {
     "stubborn": "ignores SIGTERM",
     "family": "has a child in its group, and a grandchild that forked twice and called setsid",
     "engine": "is unhealthy, and stays, once its child is gone and STAND_IN_GATE, if one is named, is there",
+    "hiccup": "once its child is gone, says that it is not healthy, then that it is, but late, then as ever",
+    "parent": "has a child, whose end does not matter",
     "helper": "has a child that ends a moment later, which does not matter",
     "no_kv_memory": "ends with vLLM's words about a KV cache that does not fit",
     "memory_error": "asks for more memory than it may have",
@@ -44,7 +46,16 @@ MODES = {
 }
 SLEEPER = "import time; time.sleep(300)"
 WAIT_S_MAX = 120.0
-STATE: dict[str, Any] = {"healthy": True, "first_completion": threading.Event(), "completions": 0}
+HICCUP = ((0.0, False), (6.0, True))
+"""The next answers on /health: after how many seconds, and whether healthy."""
+
+STATE: dict[str, Any] = {
+    "healthy": True,
+    "first_completion": threading.Event(),
+    "completions": 0,
+    "health": 0,
+    "hiccup": [],
+}
 
 
 def note_pid(pid: int) -> None:
@@ -109,7 +120,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         match self.path:
             case "/health":
-                self.answer(200 if STATE["healthy"] else 503, {})
+                STATE["health"] += 1
+                late_s, healthy = STATE["hiccup"].pop(0) if STATE["hiccup"] else (0.0, STATE["healthy"])
+                time.sleep(late_s)
+                self.answer(200 if healthy else 503, {})
             case "/version":
                 self.answer(200, {"version": os.environ.get("STAND_IN_VERSION", "0.0.0+standin")})
             case "/v1/models":
@@ -117,7 +131,7 @@ class Handler(BaseHTTPRequestHandler):
             case "/environment":
                 self.answer(200, {"environment": dict(os.environ), "argv": sys.argv, "cwd": str(Path.cwd())})
             case "/asked":
-                self.answer(200, {"completions": STATE["completions"]})
+                self.answer(200, {key: STATE[key] for key in ("completions", "health", "hiccup")})
             case _:
                 self.answer(404, {"detail": "Not Found"})
 
@@ -168,6 +182,12 @@ def watch_child(child: subprocess.Popen[bytes]) -> None:
     child.wait()
     wait_for(is_open)
     STATE["healthy"] = False
+
+
+def hiccup_after(child: subprocess.Popen[bytes]) -> None:
+    """Have a hiccup once the child is gone."""
+    child.wait()
+    STATE["hiccup"].extend(HICCUP)
 
 
 def die_after_completion() -> None:
@@ -236,7 +256,7 @@ NO_KV_MEMORY = (
     "ValueError: Available memory on node 0 (5.78/6.71 GiB) on kv cache allocation is less than requested memory for "
     "kv (2000.0 GiB). Decrease --kv-cache-memory-bytes, VLLM_CPU_KVCACHE_SPACE, or reduce CPU memory used by others."
 )
-PREPARATIONS = {
+PREPARATIONS: dict[str, Callable[[], object]] = {
     "exit": lambda: fail_like_vllm("ValueError: this model cannot be served"),
     "no_kv_memory": lambda: fail_like_vllm(NO_KV_MEMORY),
     "memory_error": exceed_memory,
@@ -247,6 +267,8 @@ PREPARATIONS = {
     "stubborn": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "family": have_family,
     "engine": lambda: in_thread(watch_child, start_child()),
+    "hiccup": lambda: in_thread(hiccup_after, start_child()),
+    "parent": start_child,
     "helper": lambda: start_child("import time; time.sleep(1.5)"),
     "dies": lambda: in_thread(die_after_completion),
     "port_lost_once": lose_port_once,

@@ -19,7 +19,9 @@ from redline.errors import (
     ExitCode,
     InfrastructureError,
     InvalidMeasurementError,
+    NoImageError,
     OutOfMemoryError,
+    PodLostError,
     PortTakenError,
     ReplicaDiedError,
     ServerDiedError,
@@ -45,9 +47,9 @@ OF_BUILDS = (
     ServerDiedError,
     ReplicaDiedError,
     OutOfMemoryError,
-    ContainerError,
+    NoImageError,
 )
-OF_PLACES = (DeployError, PortTakenError, ClusterError)
+OF_PLACES = (DeployError, PortTakenError, ContainerError, ClusterError, PodLostError)
 
 
 class Bench:
@@ -188,3 +190,25 @@ def test_a_full_cluster_ends_a_bisection_that_goes_on_later(tmp_path):
     ended, kept = work(desk, kept, Cluster(deployments, is_full=False))
     assert (ended.outcome, ended.first, ended.last) == (Outcome.NAMED, 5, 5)
     assert kept.skipped == {}
+
+
+class Registry(World):
+    """Real judgement of made-up pairs: the image of one build is gone."""
+
+    def __init__(self, deployments, gone):
+        super().__init__(8, 5)
+        self.deployments, self.gone = deployments, gone
+
+    def measure(self, pair, attempt, evidence):
+        if self.gone in (pair.baseline, pair.candidate):
+            return self.deployments.failed(pair, NoImageError("there is no such image"), evidence)
+        return super().measure(pair, attempt, evidence)
+
+
+def test_an_image_that_is_gone_ends_no_bisection(tmp_path):
+    """Its build is skipped; next to the culprit it may be either of the two, which is the answer."""
+    request, desk, record = bench(tmp_path)
+    deployments = Deployments(request, record, desk.asked.metric, session_of(tmp_path, "server-short"))
+    ended, kept = work(desk, record, Registry(deployments, 4))
+    assert (ended.first, ended.last) == (4, 5)
+    assert set(kept.skipped) == {4}

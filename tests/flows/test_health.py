@@ -226,7 +226,8 @@ def test_series_are_not_pooled(tmp_path: Path, content: Path) -> None:
     assert any("--all" in note for note in found["notes"])
     code, found = ask(state, every_series=True)
     assert code is ExitCode.INCONCLUSIVE
-    assert [each["round_count"] for each in found["series"]] == [3, 2, 1]
+    assert [each["round_count"] for each in found["series"]] == [1, 2, 3]
+    assert found["answer"] == "not enough data: 1 A/A round, at least 5 needed"
     assert found["series"][1]["next_step"].startswith("on that machine: ")
 
 
@@ -243,6 +244,7 @@ deployer = "kserve"
 [cluster]
 namespace = "perf"
 """
+NODES = [RunnerFingerprint({"served_by": "kserve", "nodes": name}) for name in ("node-a", "node-b")]
 
 
 @pytest.mark.slow
@@ -254,7 +256,7 @@ def test_in_a_cluster_each_set_of_nodes_is_judged_by_itself(tmp_path: Path, cont
     assert code is ExitCode.INCONCLUSIVE
     assert [(each["fingerprint_id"], each["round_count"]) for each in found["series"]] == [("unknown", 0)]
     assert found["series"][0]["next_step"].startswith("redline health --rounds 5 --runner pods ")
-    nodes = [RunnerFingerprint({"served_by": "kserve", "nodes": name}) for name in ("node-a", "node-b")]
+    nodes = NODES
     for number, node in enumerate((nodes[0], nodes[1], nodes[0])):
         write_round(state, content, number, pair_count=1, runner="pods", fingerprint=node)
     write_round(state, content, 3, pair_count=1, runner="pods", fingerprint=nodes[0], scenario_hash="0" * 16)
@@ -262,8 +264,53 @@ def test_in_a_cluster_each_set_of_nodes_is_judged_by_itself(tmp_path: Path, cont
     assert code is ExitCode.INCONCLUSIVE
     shown = [(each["fingerprint_id"], each["round_count"]) for each in found["series"]]
     assert shown == [(nodes[0].fingerprint_id, 2), (nodes[1].fingerprint_id, 1)]
+    assert found["answer"].startswith("not enough data: ")
     assert found["series"][0]["next_step"].startswith("while the same nodes serve: redline health --rounds ")
     assert found["notes"] == ["2 rounds of another machine or version of a scenario: --all shows them"]
+
+
+def counts(found: dict[str, Any]) -> list[tuple[str, int]]:
+    """(nodes, rounds) of each series, as shown."""
+    return [(each["fingerprint_id"], each["round_count"]) for each in found["series"]]
+
+
+@pytest.mark.slow
+def test_a_stray_round_on_other_nodes_takes_nothing_away(tmp_path: Path, content: Path) -> None:
+    """Five good rounds on one set of nodes support the policy, though a later round was served by another.
+
+    Answer, exit code and headline say the same. --all claims it of no other runner class. Nodes that replace them and
+    are noisy refute it, and are shown first.
+    """
+    (content / "runners" / "pods.toml").write_text(CLUSTER)
+    state, old, new = tmp_path / "state", NODES[0], NODES[1]
+    for number in range(5):
+        write_round(state, content, number, runner="pods", fingerprint=old)
+    write_round(state, content, 5, pair_count=2, runner="pods", fingerprint=new)
+    code, found = ask(state, runner="pods")
+    assert code is ExitCode.NO_WORSE
+    assert counts(found) == [(new.fingerprint_id, 1), (old.fingerprint_id, 5)]
+    assert [each["support"] for each in found["series"]] == [Support.NOT_ENOUGH.value, Support.SUPPORTED.value]
+    assert found["answer"].startswith("supports the policy cpu: ")
+    page = Path(found["report"]).read_text()
+    assert page.startswith(f"# {found['answer']}\n")
+    assert "- 2 series: 1 supports the policy, 1 not enough data; " in page
+    assert f"machine {old.fingerprint_id}\n\n## not enough data: 1 A/A round" in page
+    assert ask(state, runner="pods", as_json=False)[1]["lines"][0] == found["answer"]
+
+    assert ask(state, every_series=True)[0] is ExitCode.NO_WORSE
+    write_round(state, content, 6, pair_count=2)
+    code, found = ask(state, every_series=True)
+    assert code is ExitCode.INCONCLUSIVE
+    assert found["answer"] == "not enough data: 1 A/A round, at least 5 needed"
+    assert len(found["series"]) == 3
+
+    for number in range(7, 12):
+        loud = Noise(repeat=0.05, deployment=0.10)
+        write_round(state, content, number, noise=loud, pair_count=3, runner="pods", fingerprint=new)
+    code, found = ask(state, runner="pods")
+    assert code is ExitCode.INVALID
+    assert found["answer"].startswith("does not support the policy cpu: ")
+    assert counts(found) == [(new.fingerprint_id, 6), (old.fingerprint_id, 5)]
 
 
 def test_only_whole_valid_pairs_count(tmp_path: Path, content: Path) -> None:
