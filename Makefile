@@ -32,8 +32,8 @@ run: $(STAMP_RUN) ## set up, then measure the pinned vLLM on this machine (ARGS 
 SERVERS := tests/builds tests/deploy tests/load tests/models
 MEASURING := tests/flows
 
-test: lint ## set up, lint, the tests, two at a time: those that need no vLLM, then those with a real one
-	$(VENV)/bin/python -m pytest --no-vllm --numprocesses 2 $(ARGS)
+test: lint ## set up, lint, the tests: those that need no vLLM, then those with a real one
+	$(VENV)/bin/python -m pytest --no-vllm --numprocesses 3 $(ARGS) # many of them wait: three at a time on two cores
 	@echo "with a real vLLM: those of single servers beside those that measure, which hold the machine's lock in turn"
 	@$(VENV)/bin/python -m pytest -m vllm $(ARGS) $(SERVERS) & beside=$$!; \
 	$(VENV)/bin/python -m pytest -m vllm $(ARGS) $(MEASURING); measured=$$?; wait $$beside && exit $$measured
