@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from redline.errors import ExitCode, RedlineError
+from redline.errors import ExitCode
 from redline.store.database import query
 from redline.store.justifications import write_justification
 from tests.fakes.github_api import Fault, GitHubApi
@@ -60,7 +60,6 @@ def test_the_second_night_goes_on_from_the_first(nightly: Nightly, tmp_path: Pat
     assert rows == [(make_justification().reason,)]
 
 
-@pytest.mark.slow
 def test_a_merge_that_died_last_night_is_made_up_for(nightly: Nightly, tmp_path: Path) -> None:
     """Legs of a failed run, whose job that merges never came so far, are taken the night after."""
     first = nightly.run()
@@ -73,7 +72,6 @@ def test_a_merge_that_died_last_night_is_made_up_for(nightly: Nightly, tmp_path:
     assert trials(tmp_path / "third") == {"cpu-0", "h200-0", "mi300x-0"}
 
 
-@pytest.mark.slow
 def test_a_leg_that_came_late_is_taken(nightly: Nightly, tmp_path: Path) -> None:
     """A job of an old run that was started again after its night was collected is not forgotten."""
     first = nightly.run()
@@ -87,7 +85,6 @@ def test_a_leg_that_came_late_is_taken(nightly: Nightly, tmp_path: Path) -> None
     assert trials(tmp_path / "third") == {"cpu-0", "cpu2-0", "h200-0"}
 
 
-@pytest.mark.slow
 def test_a_leg_that_cannot_be_had_is_tried_again(nightly: Nightly, tmp_path: Path) -> None:
     """A leg that GitHub does not give tonight, or that is no archive, is named, stops nothing, and is not forgotten."""
     first = nightly.run()
@@ -141,7 +138,6 @@ def test_runs_that_others_can_start_are_never_touched(
     assert "no state yet: this is the first" in answer.lines
 
 
-@pytest.mark.slow
 def test_a_state_that_shrank_does_not_hide_the_one_before(nightly: Nightly, tmp_path: Path) -> None:
     """A leg's machine that uploads an empty `redline-state` of its own cannot make the history disappear."""
     first = nightly.run()
@@ -155,7 +151,6 @@ def test_a_state_that_shrank_does_not_hide_the_one_before(nightly: Nightly, tmp_
     assert trials(tmp_path / "third") == {"cpu-0"}
 
 
-@pytest.mark.slow
 def test_a_state_that_cannot_be_taken_whole_fails_the_step(nightly: Nightly, tmp_path: Path) -> None:
     """Nothing smaller may be uploaded in its place: exit code 5, and the way out is said."""
     first = nightly.run()
@@ -173,16 +168,6 @@ def test_a_state_that_cannot_be_taken_whole_fails_the_step(nightly: Nightly, tmp
     assert trials(tmp_path / "third") == {"h200-0"}
 
 
-def test_a_state_that_cannot_be_fetched_is_an_error(nightly: Nightly, tmp_path: Path) -> None:
-    """Without the state that there is, nothing may be uploaded."""
-    first = nightly.run()
-    nightly.leg(first, "cpu")
-    nightly.collect(first, tmp_path / "first")
-    nightly.api.faults.append(Fault("GET", r"actions/artifacts/\d+/zip", 404, times=2))
-    with pytest.raises(RedlineError):
-        nightly.collect(nightly.run(), tmp_path / "second")
-
-
 def test_a_state_directory_that_is_not_empty_is_merged_into(nightly: Nightly, tmp_path: Path) -> None:
     """On a machine that keeps its state, what is there stays."""
     state = make_leg(tmp_path / "state", "kept", trial_count=1)
@@ -194,7 +179,6 @@ def test_a_state_directory_that_is_not_empty_is_merged_into(nightly: Nightly, tm
     assert not (state / ".collecting").exists()
 
 
-@pytest.mark.slow
 def test_a_run_whose_legs_all_died_is_no_error(nightly: Nightly, tmp_path: Path) -> None:
     """No folder of legs at all: it is said, and the state goes on as it was."""
     first = nightly.run()

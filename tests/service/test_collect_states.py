@@ -44,7 +44,6 @@ def forged(nightly: Nightly, folder: Path, run_id: int) -> dict[str, Any]:
     return nightly.api.state.upload(run_id, "redline-state", folder)
 
 
-@pytest.mark.slow
 def test_a_state_that_a_leg_uploaded_is_not_believed(nightly: Nightly, tmp_path: Path) -> None:
     """Neither tonight nor later: its trials are not taken, its list of what was collected is not, the real one is."""
     first = nightly.run()
@@ -62,7 +61,6 @@ def test_a_state_that_a_leg_uploaded_is_not_believed(nightly: Nightly, tmp_path:
     assert trials(tmp_path / "third") == {"cpu-0", "h200-0"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "job",
     [
@@ -87,7 +85,6 @@ def test_a_state_from_outside_of_the_job_that_keeps_it_is_not_believed(
     assert "restored" not in nightly.outputs()
 
 
-@pytest.mark.slow
 def test_a_state_that_appeared_while_a_leg_ran_is_not_believed(nightly: Nightly, tmp_path: Path) -> None:
     """The leg could have put another in its place."""
     run = nightly.run()
@@ -97,7 +94,6 @@ def test_a_state_that_appeared_while_a_leg_ran_is_not_believed(nightly: Nightly,
     assert trials(tmp_path / "state") == set()
 
 
-@pytest.mark.slow
 def test_a_report_that_is_started_again_goes_on_from_the_night_before(nightly: Nightly, tmp_path: Path) -> None:
     """The state of this run's first report counts, and the newest of an earlier run is merged all the same."""
     first = nightly.run()
@@ -109,7 +105,6 @@ def test_a_report_that_is_started_again_goes_on_from_the_night_before(nightly: N
     assert trials(tmp_path / "second") == {"cpu-0", "h200-0"}
 
 
-@pytest.mark.slow
 def test_an_acceptance_is_a_state_of_the_nightly(nightly: Nightly, tmp_path: Path) -> None:
     """accept.yml writes the same record."""
     nightly.reported(nightly.run(workflow="accept.yml", event="workflow_dispatch"), make_leg(tmp_path / "l", "cpu"))
@@ -134,7 +129,6 @@ def test_a_leg_gives_no_reasons(nightly: Nightly, tmp_path: Path) -> None:
 # --- a record that was lost -------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("deleted", [True, False], ids=["deleted", "expired"])
 def test_a_lost_state_is_no_first_night(nightly: Nightly, tmp_path: Path, deleted: bool) -> None:
     """There was one and it is gone: exit code 5 with what to do, until somebody says to begin anew."""
@@ -174,7 +168,6 @@ def test_the_workflows_keep_a_state_under_the_names_that_are_looked_for(name: st
     assert all(each.name.startswith(LEG_JOB) for each in workflow.jobs if each.key == "leg")
 
 
-@pytest.mark.slow
 def test_a_machine_that_keeps_its_state_needs_none_of_github(nightly: Nightly, tmp_path: Path) -> None:
     """What is here is the record."""
     first = nightly.run()
@@ -184,7 +177,6 @@ def test_a_machine_that_keeps_its_state_needs_none_of_github(nightly: Nightly, t
     assert nightly.collect(nightly.run(), tmp_path / "state").exit_code is ExitCode.NO_WORSE
 
 
-@pytest.mark.slow
 def test_a_state_that_was_cut_fails_the_step(nightly: Nightly, tmp_path: Path) -> None:
     """It says how much it held when it was written."""
     state = make_leg(tmp_path / "state", "cpu", trial_count=1)
@@ -196,7 +188,6 @@ def test_a_state_that_was_cut_fails_the_step(nightly: Nightly, tmp_path: Path) -
     assert "  it was cut: it says that it holds 3 trials and 1 nights, and holds 1 trials and 1 nights" in answer.lines
 
 
-@pytest.mark.slow
 def test_the_last_state_is_found_however_many_runs_came_since(nightly: Nightly, tmp_path: Path) -> None:
     """It is looked for by its name."""
     first = nightly.run()
@@ -209,7 +200,7 @@ def test_the_last_state_is_found_however_many_runs_came_since(nightly: Nightly, 
 
 
 def test_a_collect_that_fails_leaves_a_state_directory(nightly: Nightly, tmp_path: Path) -> None:
-    """It can be uploaded, so that a night without history is measured all the same."""
+    """An error, so that `report` keeps nothing smaller; the plan can hand it over, and the night is measured."""
     first = nightly.run()
     nightly.leg(first, "cpu")
     nightly.collect(first, tmp_path / "first")
